@@ -7,13 +7,10 @@ import sys
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.text import Text
 
-from config.terminal import shown
 from worker.bootstrap import Services
 from worker.commands.ledger import ledger_of_command
-from worker.commands.output import json_text, say, say_some
+from worker.commands.output import json_text, say, say_some, say_styled
 from worker.commands.setup import confirm
 from worker.ledger.incidents import Incident
 from worker.mail.advice import headline
@@ -35,17 +32,14 @@ def incidents(as_json: bool) -> None:
     if as_json:
         click.echo(json_text({"incidents": [_as_json(*each) for each in found]}, indent=2))
         return
-    console = Console()
     for incident, size in found:
         told = f"told {utc(incident.told_at)}" if incident.told_at else "not told yet"
         soonest = f", the soonest {utc(size.soonest)}" if size.soonest else ""
-        what = headline(incident.kind, incident.provider)
-        console.print(Text(shown(f"{incident.incident_id}  {what}")), soft_wrap=True)
+        say(f"{incident.incident_id}  {headline(incident.kind, incident.provider)}")
         counts = f"{amount(size.events, 'event')} of {amount(size.accounts, 'account')}{soonest}"
         if incident.is_of_fleet:
             counts = "the whole fleet"
-        since = f"since {utc(incident.opened_at)}, {told}"
-        console.print(Text(f"  {counts}; {since}", style="dim"), soft_wrap=True)
+        say_styled([(f"  {counts}; since {utc(incident.opened_at)}, {told}", "dim")])
     if not found:
         say("None.")
 

@@ -6,7 +6,6 @@ import sys
 
 import click
 
-from config.settings import Settings
 from worker.commands.console import progress
 from worker.commands.output import json_text, say
 from worker.commands.setup import connected
@@ -28,7 +27,8 @@ def reseal(as_json: bool) -> None:
     """
     with connected() as (settings, redis), progress("Resealing, {task.fields[seen]:,} values") as bar:
         ledger = open_ledger(settings, redis)
-        channels, callbacks = 0, _callbacks(settings, ledger)
+        channels = 0
+        callbacks = Callbacks(settings.webhook_url, ledger.vault) if settings.webhook_url else None
         task = bar.add_task("", total=redis.dbsize(), seen=0)
         seen = 0
 
@@ -56,10 +56,6 @@ def reseal(as_json: bool) -> None:
         say(f"{amount(busy, 'account')} could not be resealed yet: repeat the command.", err=True)
     if shut or busy:
         sys.exit(1)
-
-
-def _callbacks(settings: Settings, ledger: Ledger) -> Callbacks | None:
-    return Callbacks(settings.webhook_url, ledger.vault) if settings.webhook_url else None
 
 
 def _moves(ledger: Ledger, callbacks: Callbacks, sub: str) -> bool:
