@@ -26,8 +26,6 @@ class Registry:
         self._refresh_tokens: dict[str, str] = {}
         #: By authorization code: its account and the redirect address.
         self._codes: dict[str, tuple[str, str]] = {}
-        #: By a relink URL's token: its account and profile.
-        self._relinks: dict[str, tuple[str, str]] = {}
         #: By calendar: its account.
         self._calendars: dict[str, str] = {}
 
@@ -105,7 +103,6 @@ class Registry:
             owner = self._calendars.setdefault(calendar.calendar_id, sub)
             if owner != sub:
                 raise ValueError(f"calendar {calendar.calendar_id} belongs to {owner}")
-        self._relinks[profile.relink_token] = (sub, profile.profile_id)
 
     def _grant(self, account: Account) -> None:
         expires = self._clock() + timedelta(seconds=self._options().token_seconds)
@@ -136,7 +133,6 @@ class Registry:
     def remove_profile(self, sub: str, profile_id: str) -> None:
         account = self.account(sub)
         gone = self.profile(sub, profile_id)
-        self._relinks.pop(gone.relink_token, None)
         if isinstance(gone, ConferencingProfile):
             account.conferencing_profiles.remove(gone)
             account.removed_profiles.append(profile_id)
@@ -145,7 +141,8 @@ class Registry:
 
     def relinked(self, token: str) -> tuple[Account, CalendarProfile | ConferencingProfile]:
         """Return the account and profile of a relink URL, or raise `Unknown`."""
-        if token not in self._relinks:
-            raise Unknown("relink token")
-        sub, profile_id = self._relinks[token]
-        return self.account(sub), self.profile(sub, profile_id)
+        for account in self.accounts():
+            for profile in account.profiles():
+                if profile.relink_token == token:
+                    return account, profile
+        raise Unknown("relink token")

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sandbox.options import SandboxOptions
-from sandbox.personality import AfterFailure, InteractionShape
+from sandbox.personality import InteractionShape
 from sandbox.world.accounts import Account, CalendarProfile, ConferencingProfile
 from sandbox.world.conferencing import attempt
 from sandbox.world.events import PENDING, Event, render, write
@@ -86,8 +86,6 @@ class World:
         self.authorizations: dict[str, tuple[str, str, str]] = {}
         #: Events, by calendar and event id, that stay pending and whose failure is not notified.
         self.stuck: set[tuple[str, str]] = set()
-        #: What a read of an event shows after a final failure, if it differs from the option.
-        self.after_failure: dict[tuple[str, str], AfterFailure] = {}
         #: Names of the providers that are down.
         self.outages: set[str] = set()
         #: Accepted writes, and what attendees were sent, oldest first.
@@ -240,10 +238,7 @@ class World:
             event.conferencing, event.updated = result.conferencing, self.now()
             self._notify_subscribers(event, {"type": "conferencing_assigned"})
             return
-        if (
-            not result.retry
-            and self.after_failure.get(key, self._options().personality.after_failure) == "absent"
-        ):
+        if not result.retry and self._options().personality.after_failure == "absent":
             event.conferencing = None
         if result.disconnected:
             self._notify_disconnected(event.sub, result.disconnected)

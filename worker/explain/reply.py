@@ -56,12 +56,12 @@ def reply(case: Case) -> Reply:
 def _unseen(case: Case) -> Reply:
     if case.event.failures:
         why = "This meeting has not been checked yet, because its calendar could not be reached."
-        return why, _waiting(case, "Nothing needs to be done, as we keep trying")
-    if case.event.attempts:
+    elif case.event.attempts:
         why = "This meeting could not be checked yet, because of an error on our side."
-        return why, _waiting(case, "Nothing needs to be done, as we keep trying")
-    why = "This meeting is waiting for its first check."
-    return why, _waiting(case, "Nothing needs to be done", "we will check it")
+    else:
+        waits = _waiting(case, "Nothing needs to be done", "we will check it")
+        return "This meeting is waiting for its first check.", waits
+    return why, _waiting(case, "Nothing needs to be done, as we keep trying")
 
 
 def _generating(case: Case) -> Reply:

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 from redis import Redis
-from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
+from redis.exceptions import BusyLoadingError, RedisError, ResponseError
 
 from config.settings import Settings, SettingsError, is_vault_key
 from worker.host.parent import end_with_parent
@@ -70,10 +70,8 @@ def running_url(data_dir: Path) -> str | None:
     except (OSError, ValueError):
         # None was started here, or the file is damaged.
         return None
-    try:
+    with client:
         return url if _answer(client) else None
-    finally:
-        client.close()
 
 
 @contextlib.contextmanager
@@ -237,8 +235,6 @@ def _answer(client: Redis) -> str | None:
         client.ping()
     except BusyLoadingError:
         return "loading"
-    except AuthenticationError:
-        return None
     except ResponseError:
         return "ready"
     except RedisError:
@@ -249,8 +245,7 @@ def _answer(client: Redis) -> str | None:
 def _wait_for(url: str, process: subprocess.Popen[bytes], data_dir: Path, address: Path) -> None:
     """Wait until the server answers, note its address, and wait until its data are loaded, however much."""
     deadline = time.monotonic() + START_SECONDS
-    client = _client(url)
-    try:
+    with _client(url) as client:
         while process.poll() is None and time.monotonic() < deadline:
             answer = _answer(client)
             if answer and not address.exists():
@@ -261,8 +256,6 @@ def _wait_for(url: str, process: subprocess.Popen[bytes], data_dir: Path, addres
             if answer == "loading":
                 deadline = time.monotonic() + START_SECONDS
             time.sleep(0.02)
-    finally:
-        client.close()
     raise SettingsError(
         f"The embedded server on port {urlsplit(url).port} did not start: see {data_dir / 'embedded.log'}."
     )
