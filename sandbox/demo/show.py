@@ -67,9 +67,7 @@ from worker.web.board.sign_in import PATH as SIGN_IN
 #: The demo gives up after this; on a machine that is not busy it takes about a tenth of it.
 LONGEST_SECONDS = 120.0
 OPERATOR = "operator@example.org"
-_RELINK = re.compile(r"https?://\S+/relink/\S+")
-_CONNECT = re.compile(r"https?://\S+/connect/\S+")
-_DECIDE = re.compile(r"https?://\S+/decide/\S+")
+_LINK = re.compile(r"https?://\S+/(relink|connect|decide)/\S+")
 _STYLES = {State.ASSIGNED: "green", State.PENDING: "yellow", State.CLOSED: "dim"}
 
 
@@ -142,10 +140,8 @@ def stage(speed: float) -> Iterator[Stage]:
         sandbox = stack.enter_context(RunningSandbox(options))
         port = free_port()
         serve_url = f"http://127.0.0.1:{port}"
-        environment = _environment(redis_url, sandbox, home, speed, serve_url)
-        settings = load_settings(
-            **{name.removeprefix("RECONCILER_").lower(): value for name, value in environment.items()}
-        )
+        given = _settings(redis_url, sandbox, home, speed, serve_url)
+        environment = {f"RECONCILER_{name}": value for name, value in given.items()}
         client = Celery(broker=redis_url, backend=redis_url)
         stack.callback(client.close)
         # A result that is collected later looks for the server that has ended by then.
@@ -158,7 +154,7 @@ def stage(speed: float) -> Iterator[Stage]:
         stack.callback(crew.end)
         crew.start()
 
-        ledger = open_ledger(settings)
+        ledger = open_ledger(load_settings(**{name.lower(): value for name, value in given.items()}))
         stack.callback(ledger.redis.close)
         running = Stage(
             control=sandbox.control,
@@ -184,10 +180,10 @@ def stage(speed: float) -> Iterator[Stage]:
         yield running
 
 
-def _environment(
+def _settings(
     redis_url: str, sandbox: RunningSandbox, home: Path, speed: float, serve_url: str
 ) -> dict[str, str]:
-    """The demo's settings: as in production, but with seconds instead of hours."""
+    """As in production, but with seconds instead of hours."""
     seconds = {
         "RECHECK_MIN": 1.0,
         "RECHECK_MAX": 4.0,
@@ -197,7 +193,7 @@ def _environment(
         "ESCALATE_BEFORE": 3.0,
         "ESCALATION_DIGEST": 3.0,
     }
-    values = {name: f"{value / speed:g}" for name, value in seconds.items()} | {
+    return {name: f"{value / speed:g}" for name, value in seconds.items()} | {
         "REDIS_URL": redis_url,
         "BROKER_URL": redis_url,
         "VAULT_KEYS": Fernet.generate_key().decode(),
@@ -217,7 +213,6 @@ def _environment(
         "DATA_DIR": str(home),
         "LOG_FORMAT": "console",
     }
-    return {f"RECONCILER_{name}": value for name, value in values.items()}
 
 
 def play(stage: Stage, console: Console) -> bool:
@@ -277,17 +272,13 @@ def play(stage: Stage, console: Console) -> bool:
 def _act(stage: Stage, views: list[View]) -> None:
     """What happens in the meantime: people follow links and move events, a provider recovers."""
     outcomes = {view.part: view.outcomes for view in views}
-    for mail in _user_mails(stage):
-        [person], link = mail["to"], _RELINK.search(mail["text"])
-        if link and stage.once(f"{person} reconnects"):
-            stage.control.follow_relink(link.group())
-            if person.startswith(CUT_OFF.sub):
-                stage.control.set_stuck(CUT_OFF.calendar_id, CUT_OFF.name, False)
+    follow = {"relink": stage.control.follow_relink, "connect": connect_service, "decide": decide_by_link}
     for mail in stage.control.mail():
-        connect, decide = _CONNECT.search(mail["text"]), _DECIDE.search(mail["text"])
-        link = connect or decide
+        link = _LINK.search(mail["text"])
         if link and stage.once(link.group()):
-            connect_service(link.group()) if connect else decide_by_link(link.group())
+            follow[link[1]](link.group())
+            if mail["to"] == [f"{CUT_OFF.sub}@example.org"]:
+                stage.control.set_stuck(CUT_OFF.calendar_id, CUT_OFF.name, False)
     if OutcomeType.ESCALATED in outcomes[ANSWERED_FOR] and stage.once("acknowledge"):
         note = "They meet in the canteen."
         stage.send("acknowledge", "urgent", **ANSWERED_FOR.ids, note=note, by="olga")
