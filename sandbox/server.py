@@ -99,7 +99,7 @@ class RunningSandbox:
         port: int = 0,
         smtp_port: int = 0,
     ) -> None:
-        """Bind both ports, or raise OSError; nothing answers until `start`."""
+        """Bind both ports, or raise OSError; nothing answers before it is entered, or `serve`."""
         self._http = _listen(host, port)
         try:
             self._smtp = _listen(host, smtp_port)
@@ -132,7 +132,7 @@ class RunningSandbox:
         with self._http, self._smtp:
             self._server.run(sockets=[self._http])
 
-    def start(self) -> Self:
+    def __enter__(self) -> Self:
         """Serve in a thread, and return once the sandbox answers."""
         self._thread.start()
         while not self._server.started:
@@ -146,9 +146,6 @@ class RunningSandbox:
         self.control.close()
         self._server.should_exit = True
         self._thread.join()
-
-    def __enter__(self) -> Self:
-        return self.start()
 
     def __exit__(self, *_: object) -> None:
         self.stop()
