@@ -36,19 +36,16 @@ def utc_now() -> datetime:
 def interaction_body(interaction: dict[str, str], shape: InteractionShape) -> dict[str, Any]:
     """Return a callback's body about this interaction, without the event (§6a)."""
     kind = {"type": "event_subscription"}
-    match shape:
-        case "array":
-            return {"notification": {**kind, "interactions": [interaction]}}
-        case "object":
-            return {"notification": {**kind, "interactions": interaction}}
-        case "singular":
-            return {"notification": {**kind, "interaction": interaction}}
-        case "type":
-            return {"notification": interaction}
-        case "top":
-            return {"notification": kind, "interactions": [interaction]}
-        case "subscription":
-            return {"notification": kind, "subscription": {"type": "webhook", "interactions": [interaction]}}
+    subscription = {"type": "webhook", "interactions": [interaction]}
+    bodies: dict[InteractionShape, dict[str, Any]] = {
+        "array": {"notification": {**kind, "interactions": [interaction]}},
+        "object": {"notification": {**kind, "interactions": interaction}},
+        "singular": {"notification": {**kind, "interaction": interaction}},
+        "type": {"notification": interaction},
+        "top": {"notification": kind, "interactions": [interaction]},
+        "subscription": {"notification": kind, "subscription": subscription},
+    }
+    return bodies[shape]
 
 
 @dataclass(slots=True)

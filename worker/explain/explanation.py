@@ -12,7 +12,7 @@ from config.settings import Settings
 from config.terminal import Line, shown
 from worker.diagnosis.model import Cause, State
 from worker.explain.case import Case, Delivery
-from worker.explain.chronicle import following, history, history_of, operator_can, support_can
+from worker.explain.chronicle import following, history, history_of, what_helps
 from worker.explain.reply import reply
 from worker.explain.suggestions import Ids, nearest
 from worker.ledger.ledger import Ledger
@@ -124,7 +124,7 @@ def sections(case: Case) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     entries = [(f"{second(entry.at)} ", entry.text) for entry in history(case)]
     yield "History (UTC)", entries
     yield "What happens next", [("-", sentence) for sentence in following(case)]
-    yield "What you can do", [("support ", support_can(case)), ("operator", operator_can(case))]
+    yield "What you can do", list(zip(("support ", "operator"), what_helps(case), strict=True))
     yield "Particulars", [(f"{name:<8}", line(text, 3000)) for name, text in particulars(case)]
 
 
