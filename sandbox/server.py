@@ -8,12 +8,12 @@ import signal
 import socket
 import threading
 from collections.abc import AsyncIterator
-from typing import Self
+from typing import Self, cast
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp
 
 from sandbox.control import admin
@@ -24,6 +24,7 @@ from sandbox.cronofy.oauth import OAuth
 from sandbox.cronofy.pages import Pages
 from sandbox.options import SandboxOptions
 from sandbox.state import Sandbox
+from sandbox.world.errors import Invalid
 from sandbox.world.registry import Unknown
 
 
@@ -55,7 +56,7 @@ def build_app(sandbox: Sandbox, smtp_listener: socket.socket | None = None) -> A
             *Pages(sandbox).routes(),
             *admin.routes(sandbox),
         ],
-        exception_handlers={Unknown: _not_found},
+        exception_handlers={Unknown: _not_found, Invalid: _unprocessable},
         lifespan=lifespan,
     )
     # Outermost, so that a fault can break the connection itself.
@@ -64,6 +65,10 @@ def build_app(sandbox: Sandbox, smtp_listener: socket.socket | None = None) -> A
 
 async def _not_found(_request: Request, _unknown: Exception) -> Response:
     return PlainTextResponse("Not found", status_code=404)
+
+
+async def _unprocessable(_request: Request, invalid: Exception) -> Response:
+    return JSONResponse({"errors": cast(Invalid, invalid).errors}, status_code=422)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -17,12 +17,11 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from sandbox.cronofy.gate import Call, call_of
-from sandbox.cronofy.reading import Invalid, Query, page_of, page_token, read_page_token
+from sandbox.cronofy.reading import Query, page_of, page_token, read_page_token
 from sandbox.state import Sandbox
 from sandbox.world.accounts import Account, Calendar, CalendarProfile, described_profiles, userinfo
-from sandbox.world.errors import Errors, error, missing
+from sandbox.world.errors import Invalid, error, missing
 from sandbox.world.events import validate
-from sandbox.world.registry import Unknown
 
 #: What a batch may call (§4), and its maximum number of entries.
 BATCHED = re.compile(r"/v1/calendars/(?P<calendar_id>[^/]+)/events")
@@ -49,11 +48,6 @@ def listed(account: Account, profile: CalendarProfile, calendar: Calendar) -> di
         "profile_name": profile.profile_name or account.email,
         **calendar.described(),
     }
-
-
-def unprocessable(errors: Errors) -> Response:
-    """Return a 422 with its documented body (§4)."""
-    return JSONResponse({"errors": errors}, status_code=422)
 
 
 class Api:
@@ -98,10 +92,7 @@ class Api:
 
     def _page(self, request: Request, account: Account, query_string: str, number: int) -> Response:
         given = QueryParams(query_string)
-        try:
-            query = Query.parse(given, given.getlist("calendar_ids[]"), account)
-        except Invalid as invalid:
-            return unprocessable(invalid.errors)
+        query = Query.parse(given, given.getlist("calendar_ids[]"), account)
         options = self.sandbox.options
         if options.personality.disconnected_calendars == "hidden":
             query = query.connected(account)
@@ -119,28 +110,26 @@ class Api:
     async def write_event(self, request: Request, account: Account, call: Call) -> Response:
         """Create or Update Event, and Delete Event: 202 with an empty body."""
         if call.malformed:
-            return unprocessable({"base": error("errors.invalid", "body must be a JSON object")})
+            raise Invalid({"base": error("errors.invalid", "body must be a JSON object")})
         calendar_id = request.path_params["calendar_id"]
-        status, errors = self._write(account, request.method, calendar_id, call.body, "event")
-        return unprocessable(errors) if errors else Response(status_code=status)
+        status = self._write(account, request.method, calendar_id, call.body, "event")
+        return Response(status_code=status)
 
-    def _write(
-        self, account: Account, method: str, calendar_id: str, body: dict[str, Any], via: str
-    ) -> tuple[int, Errors]:
+    def _write(self, account: Account, method: str, calendar_id: str, body: dict[str, Any], via: str) -> int:
         home = account.calendar(calendar_id)
         if home is None or home[1].deleted:
-            return 404, {}
+            return 404
         if home[1].readonly:
-            return 403, {}
+            return 403
         if method == "DELETE":
             if not body.get("event_id"):
-                return 422, missing("event_id")
+                raise Invalid(missing("event_id"))
             self.sandbox.world.delete(account, calendar_id, str(body["event_id"]), via)
-            return 202, {}
+            return 202
         if errors := validate(body, account, home[1], self.sandbox.options.personality):
-            return 422, errors
+            raise Invalid(errors)
         self.sandbox.world.upsert(account, calendar_id, body, via)
-        return 202, {}
+        return 202
 
     async def delete_events(self, request: Request, account: Account, call: Call) -> Response:
         """Bulk Delete of the application's events, `delete_all` or by `calendar_ids`."""
@@ -152,7 +141,7 @@ class Api:
         )
         if not isinstance(wanted, list) or not set(wanted) <= set(own):
             invalid = error("errors.invalid_calendar_ids", "calendar_ids are not valid")
-            return unprocessable({"calendar_ids": invalid})
+            raise Invalid({"calendar_ids": invalid})
         for calendar_id in wanted:
             for event in list(self.sandbox.world.events(calendar_id)):
                 if event.event_id is not None and not event.deleted:
@@ -163,10 +152,10 @@ class Api:
         """Several writes in one call, each with its own status (§4)."""
         entries = call.body.get("batch")
         if not isinstance(entries, list):
-            return unprocessable(missing("batch"))
+            raise Invalid(missing("batch"))
         if len(entries) > BATCH_MOST:
             too_long = error("errors.too_long", f"batch must have at most {BATCH_MOST} entries")
-            return unprocessable({"batch": too_long})
+            raise Invalid({"batch": too_long})
         answers = [self._batched(account, entry) for entry in entries]
         return JSONResponse({"batch": answers}, status_code=self.sandbox.options.personality.batch_status)
 
@@ -183,8 +172,10 @@ class Api:
         calendar_id = target["calendar_id"]
         if self.sandbox.options.personality.batch_urls == "decoded":
             calendar_id = unquote(calendar_id)
-        status, errors = self._write(account, method, calendar_id, entry["data"], "batch")
-        return {"status": status, "data": {"errors": errors}} if errors else {"status": status}
+        try:
+            return {"status": self._write(account, method, calendar_id, entry["data"], "batch")}
+        except Invalid as invalid:
+            return {"status": 422, "data": {"errors": invalid.errors}}
 
     # -- identity -----------------------------------------------------------------------------------
 
@@ -199,7 +190,7 @@ class Api:
     async def create_calendar(self, _request: Request, account: Account, call: Call) -> Response:
         absent = [name for name in ("profile_id", "name") if not call.text(name)]
         if absent:
-            return unprocessable(missing(*absent))
+            raise Invalid(missing(*absent))
         profile = account.profile(call.body["profile_id"])
         if not isinstance(profile, CalendarProfile):
             return Response(status_code=404)
@@ -207,7 +198,7 @@ class Api:
             return Response(status_code=423)  # The account is locked: nothing can be written (§8).
         if any(calendar.name == call.body["name"] for calendar in profile.calendars):
             taken = error("errors.duplicate_calendar_name", "a calendar has this name already")
-            return unprocessable({"name": taken})
+            raise Invalid({"name": taken})
         calendar = Calendar(name=call.body["name"], primary=False)
         self.sandbox.world.registry.add_calendar(account, profile, calendar)
         return JSONResponse({"calendar": listed(account, profile, calendar)})
@@ -231,10 +222,10 @@ class Api:
         """Create a notification channel (§6b)."""
         callback_url = call.text("callback_url")
         if not callback_url:
-            return unprocessable(missing("callback_url"))
+            raise Invalid(missing("callback_url"))
         if len(callback_url) > LONGEST_CALLBACK:
             too_long = error("errors.too_long", f"callback_url must be at most {LONGEST_CALLBACK} characters")
-            return unprocessable({"callback_url": too_long})
+            raise Invalid({"callback_url": too_long})
         filters = {k: v for k, v in (call.body.get("filters") or {}).items() if v}
         channel = self.sandbox.world.open_channel(account, callback_url, filters)
         return JSONResponse({"channel": channel.described()})
@@ -252,17 +243,14 @@ class Api:
 
     async def revoke_profile(self, request: Request, account: Account, _call: Call) -> Response:
         """Remove a profile of either kind: Cronofy does not say whether conferencing counts (§7)."""
-        try:
-            self.sandbox.world.registry.remove_profile(account.sub, request.path_params["profile_id"])
-        except Unknown:
-            return Response(status_code=404)
+        self.sandbox.world.registry.remove_profile(account.sub, request.path_params["profile_id"])
         return Response(status_code=202)
 
     async def authorize_conferencing(self, _request: Request, account: Account, call: Call) -> Response:
         """Return the address where the person connects a new conferencing profile (§7)."""
         redirect_uri = call.text("redirect_uri")
         if not redirect_uri:
-            return unprocessable(missing("redirect_uri"))
+            raise Invalid(missing("redirect_uri"))
         token = secrets.token_urlsafe(18)
         provider = str(call.body.get("provider_name") or "zoom")
         self.sandbox.world.authorizations[token] = (account.sub, provider, redirect_uri)

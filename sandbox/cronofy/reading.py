@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from sandbox.personality import Personality
 from sandbox.world.accounts import Account
-from sandbox.world.errors import Errors, error
+from sandbox.world.errors import Errors, Invalid, error
 from sandbox.world.events import Event, occurrences, render
 from sandbox.world.moments import DATE, Moment, zone
 from sandbox.world.world import World
@@ -29,14 +29,6 @@ FLAGS = (
     "include_geo",
     "google_event_ids",
 )
-
-
-class Invalid(ValueError):
-    """A query that Cronofy refuses with 422; `errors` says why, per field."""
-
-    def __init__(self, errors: Errors) -> None:
-        super().__init__(str(errors))
-        self.errors = errors
 
 
 @dataclass(frozen=True, slots=True)

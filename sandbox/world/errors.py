@@ -5,6 +5,14 @@ from __future__ import annotations
 Errors = dict[str, list[dict[str, str]]]
 
 
+class Invalid(ValueError):
+    """What Cronofy refuses with 422; `errors` says why, by field."""
+
+    def __init__(self, errors: Errors) -> None:
+        super().__init__(str(errors))
+        self.errors = errors
+
+
 def error(key: str, description: str) -> list[dict[str, str]]:
     """Return one field's entry."""
     return [{"key": key, "description": description}]

@@ -139,7 +139,6 @@ class World:
         self._later(self._options().visibility_seconds, act)
 
     def add_external(self, sub: str, calendar_id: str, summary: str, start: object, end: object) -> Event:
-        """The person adds an event of their own."""
         account = self.registry.account(sub)
         now = self.now()
         first, last = Moment.parse(start, account.zoneinfo), Moment.parse(end, account.zoneinfo)
@@ -157,18 +156,16 @@ class World:
         return self._change(calendar_id, event_id, **times, **summary)
 
     def delete_by_owner(self, calendar_id: str, event_id: str) -> Event:
-        """The person deletes the event from their calendar."""
         return self._change(calendar_id, event_id, deleted=True)
 
     def cancel(self, calendar_id: str, event_id: str) -> Event:
-        """The person cancels the event, which stays in the calendar as cancelled."""
         return self._change(calendar_id, event_id, cancelled=True)
 
     def restore(self, calendar_id: str, event_id: str) -> Event:
-        """The person undoes a deletion or cancellation; a pending conference is tried again."""
         return self._change(calendar_id, event_id, deleted=False, cancelled=False)
 
     def _change(self, calendar_id: str, event_id: str, **fields: object) -> Event:
+        """The person changes an event; a pending conference is tried again."""
         event = self.event(calendar_id, event_id)
         for name, value in fields.items():
             setattr(event, name, value)
