@@ -135,11 +135,8 @@ class Account(_Model):
         """Tell whether the granted scope, which may be composite, covers `scope` (§1)."""
         granted = set(self.scope.split())
         writes = {"create_event", "delete_event", "create_calendar", "list_calendars", "read_account"}
-        if "read_write" in granted:
-            return True
-        if granted & {"write_only", "free_busy_write"} and scope in writes:
-            return True
-        return scope in granted
+        may_write = bool(granted & {"write_only", "free_busy_write"})
+        return "read_write" in granted or scope in granted or (may_write and scope in writes)
 
 
 def described_profiles(account: Account, public_url: str) -> list[dict[str, Any]]:

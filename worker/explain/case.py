@@ -55,7 +55,6 @@ class Case:
 
     @property
     def state(self) -> State:
-        """Where the event stands."""
         return State(self.answer["state"])
 
     @property
@@ -82,7 +81,6 @@ class Case:
 
     @property
     def detail(self) -> Mapping[str, Any]:
-        """The diagnosis' detail."""
         detail: Mapping[str, Any] = self.answer["detail"]
         return detail
 

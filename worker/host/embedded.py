@@ -82,40 +82,36 @@ def embedded_server(data_dir: Path) -> Iterator[str]:
     """
     binary = find_binary()
     with _held(data_dir) as lock:
-        yield from _serve(binary, data_dir, lock)
-
-
-def _serve(binary: str, data_dir: Path, lock: int) -> Iterator[str]:
-    port, password = free_port(), secrets.token_urlsafe(24)
-    url = f"redis://:{password}@127.0.0.1:{port}/0"
-    config, address = data_dir / "embedded.conf", data_dir / "embedded.url"
-    with naming(data_dir):
-        write_private(config, CONFIG.format(port=port, password=password))
-        # One that a killed `up` left behind.
-        address.unlink(missing_ok=True)
-        log = open(data_dir / "embedded.log", "ab", opener=partial(os.open, mode=0o600))  # noqa: SIM115 - closed below
-    # In its own session: Ctrl-C is for the workers, which still need the server to finish.
-    process = subprocess.Popen(  # noqa: S603 - our own binary and file
-        [binary, str(config.resolve())],
-        # It keeps its data where it is started: the path need not be quoted.
-        cwd=data_dir,
-        stdout=log,
-        stderr=log,
-        start_new_session=True,
-        pass_fds=[lock],
-        # Its files are for this user, wherever they are.
-        umask=0o077,
-        preexec_fn=end_with_parent,  # noqa: PLW1509 - no thread has been started yet
-    )
-    log.close()
-    try:
+        port, password = free_port(), secrets.token_urlsafe(24)
+        url = f"redis://:{password}@127.0.0.1:{port}/0"
+        config, address = data_dir / "embedded.conf", data_dir / "embedded.url"
         with naming(data_dir):
-            os.pwrite(lock, f"{os.getpid()} {process.pid}".encode(), 0)
-        _wait_for(url, process, data_dir, address)
-        yield url
-    finally:
-        address.unlink(missing_ok=True)
-        _end(process)
+            write_private(config, CONFIG.format(port=port, password=password))
+            # One that a killed `up` left behind.
+            address.unlink(missing_ok=True)
+            log = open(data_dir / "embedded.log", "ab", opener=partial(os.open, mode=0o600))  # noqa: SIM115 - closed below
+        # In its own session: Ctrl-C is for the workers, which still need the server to finish.
+        process = subprocess.Popen(  # noqa: S603 - our own binary and file
+            [binary, str(config.resolve())],
+            # It keeps its data where it is started: the path need not be quoted.
+            cwd=data_dir,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            pass_fds=[lock],
+            # Its files are for this user, wherever they are.
+            umask=0o077,
+            preexec_fn=end_with_parent,  # noqa: PLW1509 - no thread has been started yet
+        )
+        log.close()
+        try:
+            with naming(data_dir):
+                os.pwrite(lock, f"{os.getpid()} {process.pid}".encode(), 0)
+            _wait_for(url, process, data_dir, address)
+            yield url
+        finally:
+            address.unlink(missing_ok=True)
+            _end(process)
 
 
 def with_embedded_keys(settings: Settings) -> Settings:

@@ -42,7 +42,6 @@ class Report:
 
     @property
     def first(self) -> date:
-        """The first day."""
         return self.days[0].date
 
     @property
@@ -72,12 +71,10 @@ class Report:
 
     @property
     def done(self) -> tuple[Row, ...]:
-        """By what we did."""
         return self._by(lambda meeting: meeting.done.value)
 
     @property
     def providers(self) -> tuple[Row, ...]:
-        """By service."""
         return self._by(lambda meeting: meeting.provider)
 
     @property
