@@ -19,7 +19,7 @@ from starlette.routing import Route
 from sandbox.cronofy.gate import Call, call_of
 from sandbox.cronofy.reading import Query, page_of, page_token, read_page_token
 from sandbox.state import Sandbox
-from sandbox.world.accounts import Account, Calendar, CalendarProfile, described_profiles, userinfo
+from sandbox.world.accounts import Account, Calendar, CalendarProfile, userinfo
 from sandbox.world.errors import Invalid, error, missing
 from sandbox.world.events import validate
 
@@ -204,7 +204,9 @@ class Api:
         return JSONResponse({"calendar": listed(account, profile, calendar)})
 
     async def profiles(self, _request: Request, account: Account, _call: Call) -> Response:
-        return JSONResponse({"profiles": described_profiles(account, self.sandbox.options.public_url)})
+        public_url = self.sandbox.options.public_url
+        profiles = [p.described(account.email, public_url) for p in account.calendar_profiles]
+        return JSONResponse({"profiles": profiles})
 
     async def account(self, _request: Request, account: Account, _call: Call) -> Response:
         described = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -50,6 +50,9 @@ class Calendar(_Model):
 class _Profile(_Model):
     """What calendar and conferencing profiles have in common."""
 
+    #: The page on which people connect it again (§5).
+    RELINK: ClassVar[str] = "relink"
+
     profile_id: str = Field(default_factory=new_id("pro"))
     provider_name: str
     #: Shown to people; the account's email by default. Several profiles may share it (§5).
@@ -60,7 +63,7 @@ class _Profile(_Model):
     #: The secret part of the relink URL: whoever has the URL can reconnect.
     relink_token: str = Field(default_factory=lambda: secrets.token_urlsafe(18))
 
-    def described(self, email: str, relink_base: str) -> dict[str, Any]:
+    def described(self, email: str, public_url: str) -> dict[str, Any]:
         """Return the profile with Cronofy's field names; the relink URL only while disconnected (§5)."""
         fields: dict[str, Any] = {
             "provider_name": self.provider_name,
@@ -70,7 +73,7 @@ class _Profile(_Model):
         }
         if not self.connected:
             fields["profile_relink_url"] = (
-                f"{relink_base}/{quote(self.provider_name, safe='')}"
+                f"{public_url}/{self.RELINK}/{quote(self.provider_name, safe='')}"
                 f"?email={quote(email, safe='')}&token={self.relink_token}"
             )
         return fields
@@ -83,10 +86,15 @@ class CalendarProfile(_Profile):
     provider_service: str = "gsuite"
     calendars: list[Calendar] = Field(default_factory=lambda: [Calendar()])
 
+    def described(self, email: str, public_url: str) -> dict[str, Any]:
+        """Return the profile as `GET /v1/profiles` lists it."""
+        return {"provider_service": self.provider_service, **super().described(email, public_url)}
+
 
 class ConferencingProfile(_Profile):
     """A connected conferencing service, such as a person's Zoom."""
 
+    RELINK = "v2/relink"
     provider_name: str = "zoom"
     #: The provider accepts the request but returns no URL, as without a licence (§3).
     missing_meeting_url: bool = False
@@ -139,14 +147,6 @@ class Account(_Model):
         return "read_write" in granted or scope in granted or (may_write and scope in writes)
 
 
-def described_profiles(account: Account, public_url: str) -> list[dict[str, Any]]:
-    """Return the account's calendar profiles as `GET /v1/profiles` lists them."""
-    return [
-        {"provider_service": p.provider_service, **p.described(account.email, f"{public_url}/relink")}
-        for p in account.calendar_profiles
-    ]
-
-
 def userinfo(account: Account, public_url: str, personality: Personality) -> dict[str, Any]:
     """Return the body of `GET /v1/userinfo` (§5); relink URLs begin with `public_url`."""
     authorization = {"scope": account.scope, "status": "active"}
@@ -165,19 +165,17 @@ def userinfo(account: Account, public_url: str, personality: Personality) -> dic
         "authorization": authorization,
         "profiles": [
             {
-                **described,
+                **profile.described(account.email, public_url),
                 "profile_initial_sync_required": False,
                 "profile_calendars": [c.described() for c in profile.calendars],
             }
-            for profile, described in zip(
-                account.calendar_profiles, described_profiles(account, public_url), strict=True
-            )
+            for profile in account.calendar_profiles
         ],
     }
     if account.conferencing_profiles or account.removed_profiles:
         # Absent where conferencing was never authorised (§5).
         data["conferencing_profiles"] = [
-            p.described(account.email, f"{public_url}/v2/relink") for p in account.conferencing_profiles
+            p.described(account.email, public_url) for p in account.conferencing_profiles
         ]
     return {
         **body,
