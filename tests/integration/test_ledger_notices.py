@@ -9,7 +9,7 @@ import pytest
 from tests.integration.ledgers import LONG, NOW, an_event, claim, later, standing
 from tests.waiting import wait_until
 from worker.ledger.leases import WAKE_WINDOW, Change, EventChange
-from worker.ledger.ledger import Ledger
+from worker.ledger.ledger import Connecting, Credentials, Ledger
 from worker.ledger.packing import pack_notice
 from worker.ledger.records import EventKey, to_ms
 
@@ -23,6 +23,22 @@ def test_a_nudge_makes_an_event_due_now(ledger: Ledger) -> None:
     assert not ledger.take_notification("stranger")
 
     assert standing(ledger, "acc") == {"ready"}
+
+
+def test_what_a_notification_made_due_is_news_until_a_look_not_a_check_of_the_channel(ledger: Ledger) -> None:
+    """A check of the channel looks at no event, and takes nothing back that came meanwhile."""
+    ledger.connect_all([Connecting("acc", Credentials("refresh"), "us", None, None)])
+    ledger.track("acc", an_event(due=False))
+    ledger.check_channel("acc")
+    lease = claim(ledger)
+    ledger.nudge("acc", EventKey("cal", "e1"))
+
+    ledger.commit(lease, Change(check_again=0))
+
+    assert ledger.redis.hexists(ledger.keys.account("acc"), "news")
+    assert ledger.account("acc").channel_due is None
+    ledger.commit(claim(ledger), Change())
+    assert not ledger.redis.hexists(ledger.keys.account("acc"), "news")
 
 
 def notice(subtype: str) -> bytes:

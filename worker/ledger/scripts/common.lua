@@ -31,7 +31,7 @@
 --   P:untracked:SUB    hash    events that a caller untracked, pending or settled, in the same form; the header's next look is
 --                              when that was. Expires HISTORY_KEEP after the last one.
 --   P:past:SUB         zset    the settled events that were closed as past within a day, by when: looks that read anyway see
---                              whether one was moved to the future. A day.
+--                              whether one was moved to the future; a day
 --   P:notices:SUB      hash    what a notification said about a pending event since its last look (packed), by the event's
 --                              field. Until the next look's commit.
 --   P:heard:SUB        hash    when each notification about a pending event was first heard (packed: milliseconds by the start

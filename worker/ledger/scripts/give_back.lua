@@ -1,4 +1,5 @@
--- Give a lease back untouched. ARGV: P, sub, token, '' or for how many ms only a task takes the account, which claims it by name
+-- Give a lease back untouched, for anyone; or for a task to claim the account by name, and for anyone after a while.
+-- ARGV: P, sub, token, '' or how many ms that is.
 local sub = ARGV[2]
 if redis.call('HGET', LEASES, sub) ~= ARGV[3] then return end
 -- It does not count as a claim that no look ended.
