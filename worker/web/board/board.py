@@ -17,7 +17,6 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from config.logging import redaction_of
-from config.queues import Queues
 from config.settings import Settings
 from worker.diagnosis.model import Cause
 from worker.explain.explanation import not_tracked, recorded_case
@@ -55,11 +54,11 @@ from worker.web.board.workers import read_workers_page
 from worker.web.ledger_pool import LedgerPool
 from worker.web.publisher import Publisher
 
-#: What the forms hand to the workers: each task with its queue.
-TASKS: dict[type[Payload], tuple[str, str]] = {
-    AcknowledgeEvent: ("conferencing.acknowledge", "intake"),
-    ChooseProfile: ("conferencing.choose_profile", "urgent"),
-    DecideIncident: (DECIDE, "urgent"),
+#: What the forms hand to the workers.
+TASKS: dict[type[Payload], str] = {
+    AcknowledgeEvent: "conferencing.acknowledge",
+    ChooseProfile: "conferencing.choose_profile",
+    DecideIncident: DECIDE,
 }
 #: Who decides here, unless they give a name: all share one token.
 BOARD = "board"
@@ -80,7 +79,6 @@ class Board:
         self._settings = settings
         self._access = access
         self._publisher = publisher
-        self._queues = Queues.of(settings.key_prefix)
         self._pool = LedgerPool(settings, 2, "board", with_vault=True)
         folder = files("worker.web.board") / "static"
         self._redaction = redaction_of(settings)
@@ -322,8 +320,7 @@ class Board:
 
     async def _hand_over(self, model: type[Payload], kwargs: dict[str, Any], back: str) -> Response:
         parse(model, (), kwargs)
-        task, queue = TASKS[model]
-        await self._publisher.publish(task, kwargs, getattr(self._queues, queue))
+        await self._publisher.publish(TASKS[model], kwargs)
         return RedirectResponse(back, 303)
 
     async def _own_form(self, request: Request) -> tuple[dict[str, str], Response | None]:

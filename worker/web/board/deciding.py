@@ -14,11 +14,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from config.queues import Queues
 from config.settings import Settings
 from worker.intake.payloads import BadPayload, DecideIncident, parse
 from worker.ledger.connection import BrokerAway
-from worker.ledger.vault import Vault
+from worker.ledger.opening import vault_of
 from worker.mail.decision_links import PATH, DecisionLink, read_link
 from worker.web.board.incidents import TASK, IncidentPage, decision_of, read_incident
 from worker.web.board.page import page
@@ -47,8 +46,7 @@ class Deciding:
 
     def __init__(self, settings: Settings, publisher: Publisher) -> None:
         self._publisher = publisher
-        self._queue = Queues.of(settings.key_prefix).urgent
-        self._vault = Vault([key.get_secret_value() for key in settings.vault_keys])
+        self._vault = vault_of(settings)
         self._pool = LedgerPool(settings, 2, "decide")
         self._ledger = self._pool.ledger
 
@@ -98,7 +96,7 @@ class Deciding:
         if not await self._pool.run(self._ledger.use_link, incident_id, by):
             return _used(await self._pool.run(read_incident, self._ledger, incident_id), 409)
         try:
-            await self._publisher.publish(TASK, kwargs, self._queue)
+            await self._publisher.publish(TASK, kwargs)
         except BrokerAway as away:
             log.warning("decision.put_off", reason=str(away))
             await self._pool.run(self._ledger.give_link_back, incident_id)

@@ -19,14 +19,14 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from config.queues import Queues
 from config.settings import Settings
 from worker.cronofy.callbacks import origin_of
 from worker.intake.payloads import LONGEST_ID
 from worker.ledger.answers import Answers
 from worker.ledger.connection import BrokerAway
+from worker.ledger.opening import vault_of
 from worker.ledger.records import to_ms
-from worker.ledger.vault import Vault, VaultError
+from worker.ledger.vault import VaultError
 from worker.mail.connect_links import DONE, PATH, ConnectLink, read_link
 from worker.mail.language import N_, Language, first_spoken
 from worker.reconcile.episodes import key_of_service
@@ -98,8 +98,7 @@ class Connecting:
 
     def __init__(self, settings: Settings, publisher: Publisher) -> None:
         self._publisher = publisher
-        self._queue = Queues.of(settings.key_prefix).urgent
-        self._vault = Vault([key.get_secret_value() for key in settings.vault_keys])
+        self._vault = vault_of(settings)
         # Whoever waits for an address holds a thread; readers have their own.
         self._reading = LedgerPool(settings, 2, "connect")
         self._waiting = LedgerPool(settings, 8, "connect-wait", ADDRESS + PATIENCE)
@@ -159,8 +158,8 @@ class Connecting:
         failed, linked = ERROR in request.query_params, request.query_params.get(LINKED, "")[:LONGEST_ID]
         if link and not failed:
             try:
-                said = {"provider_name": link.provider_name, "profile_id": linked}
-                await self._publisher.publish(NOTE, {"sub": link.sub, **said}, self._queue)
+                kwargs = {"sub": link.sub, "provider_name": link.provider_name, "profile_id": linked}
+                await self._publisher.publish(NOTE, kwargs)
             except BrokerAway as away:
                 # The next look finds out all the same.
                 log.warning("connect.not_woken", sub=link.sub, reason=str(away))
@@ -213,7 +212,7 @@ class Connecting:
                 "answer_id": answer_id,
                 "until_ms": until_ms,
             }
-            await self._publisher.publish(TASK, kwargs, self._queue)
+            await self._publisher.publish(TASK, kwargs)
             answer = await self._waiting.run(self._answers.take, answer_id, ADDRESS)
         except (RedisError, BrokerAway, VaultError) as error:
             log.warning("connect.put_off", sub=link.sub, reason=type(error).__name__)
