@@ -102,8 +102,7 @@ def decision_of(incident_id: str, given: Mapping[str, str], by: str) -> dict[str
     """The task's arguments that a form stands for."""
     decision: dict[str, Any] = {"incident": incident_id, "by": by}
     if given.get("what") == "acknowledge":
-        decision |= {name: given[name] for name in ("note", "until") if given.get(name)}
-        return {**decision, "acknowledge": True}
+        return {**decision, **note_and_end(given), "acknowledge": True}
     named = [number for number in range(SHOWN) if given.get(f"profile{number}")]
     decision["choices"] = [
         {
@@ -114,6 +113,11 @@ def decision_of(incident_id: str, given: Mapping[str, str], by: str) -> dict[str
         for number in named
     ]
     return {**decision, "others": given.get("others") or None}
+
+
+def note_and_end(given: Mapping[str, str]) -> dict[str, Any]:
+    """What somebody says who answers for an event or an incident, and until when they do."""
+    return {name: given[name] for name in ("note", "until") if given.get(name)}
 
 
 def _history(incident: Incident) -> list[tuple[datetime, str]]:

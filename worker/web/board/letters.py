@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from config.logging import Redaction
-from worker.intake import replay
+from worker.intake.replay import DROPPED, REPLAYED, forgotten_account, masked_kwargs
 from worker.ledger.dead_letters import KeptLetter
 from worker.ledger.ledger import Ledger
 from worker.ledger.refusals import masked
@@ -35,8 +35,6 @@ class LetterPage:
     payload: str | None
     traceback: str | None
     sub: str | None
-    #: Why the task cannot be sent again, if so.
-    obstacle: str | None
     #: Sending it again would bring back an account that was forgotten.
     brings_back: bool
 
@@ -65,6 +63,7 @@ def read_letters(ledger: Ledger, redaction: Redaction, given: Mapping[str, str])
         after,
         None if asked else len(ledger.dead_letters),
         "What could not be carried out. Each is kept until a person sends it again or drops it.",
+        done={REPLAYED: "Sent again.", DROPPED: "Dropped."}.get(given.get("done", ""), ""),
         beside=(Table(DONE, handled, "Nothing yet.", "Lately sent again or dropped"),),
     )
 
@@ -74,7 +73,7 @@ def read_letter(ledger: Ledger, redaction: Redaction, letter_id: str) -> LetterP
     kept = ledger.dead_letters.find(letter_id)
     if kept is None:
         return None
-    payload = None if kept.sealed else replay.masked_kwargs(kept, redaction)
+    payload = None if kept.sealed else masked_kwargs(kept, redaction)
     said = kept.letter.traceback
     return LetterPage(
         kept,
@@ -82,8 +81,7 @@ def read_letter(ledger: Ledger, redaction: Redaction, letter_id: str) -> LetterP
         None if payload is None else without_addresses(json.dumps(payload, indent=2, ensure_ascii=False)),
         without_addresses(redaction.mask(said)) if said else None,
         _sub(kept),
-        kept.obstacle,
-        kept.obstacle is None and replay.forgotten_account(ledger, kept, ()) is not None,
+        kept.obstacle is None and forgotten_account(ledger, kept, ()) is not None,
     )
 
 

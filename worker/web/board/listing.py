@@ -72,6 +72,8 @@ class Listing:
     #: How many there are, if that is known.
     size: int | None = None
     note: str = ""
+    #: What was just done here.
+    done: str = ""
     #: How many entries were looked at for this page, if that is known.
     checked: int | None = None
     #: Other tables of the same page.

@@ -29,11 +29,17 @@ def page(template: str, status_code: int = 200, **shown: Any) -> Response:
     return HTMLResponse(render(template, **shown), status_code)
 
 
+def trouble(status_code: int, title: str, text: str) -> Response:
+    """The page that says why there is no other."""
+    return page("trouble.html", status_code, title=title, text=text)
+
+
 def render(template: str, **shown: Any) -> str:
     """The same as HTML."""
     return _TEMPLATES.get_template(template).render(**shown)
 
 
+NO_BROKER = "The broker is unavailable, so no worker heard of it. Try again."
 #: The pages that every page leads to.
 NAVIGATION = {
     "/": "Overview",
