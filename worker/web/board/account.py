@@ -21,12 +21,12 @@ from worker.reconcile.episodes import CONNECT_OBSTACLES, OBSTACLES, is_of_servic
 from worker.web.board.events import HEADINGS as EVENTS
 from worker.web.board.events import event_row
 from worker.web.board.letters import without_addresses
-from worker.web.board.listing import Cell, Table, To
+from worker.web.board.listing import Cell, Table, To, to_event
 from worker.web.board.mails import HEADINGS as MAILS
 from worker.web.board.mails import mail_rows
 from worker.web.board.outcomes import HEADINGS as OUTCOMES
 from worker.web.board.outcomes import outcome_row
-from worker.web.board.urls import event_url, events_url, incident_url
+from worker.web.board.urls import events_url, incident_url
 from worker.wording import amount, provider, second
 
 #: How many rows each of its tables shows.
@@ -151,7 +151,7 @@ def _settled(sub: str, stored: Stored) -> tuple[Cell, ...]:
     text = "has its link" if state == "assigned" else f"closed: {label(event.cause)}"
     return (
         text,
-        To(event_url(sub, event.key.calendar_id, event.key.event_id), event.key.event_id),
+        to_event(sub, event.key.calendar_id, event.key.event_id),
         event.starts_at,
     )
 

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from worker.ledger.directory import Brief, Standing
 from worker.ledger.ledger import Ledger
 from worker.ledger.records import DATA_CENTERS
-from worker.web.board.listing import LISTED, Cell, Filter, Listing, Table, To, asked_of, page_from
-from worker.web.board.urls import account_url
+from worker.web.board.listing import LISTED, Cell, Filter, Listing, Table, asked_of, page_from, to_account
 
 STANDINGS = {
     Standing.PENDING.value: "with pending events, the oldest first",
@@ -56,7 +55,7 @@ def _row(each: Brief) -> tuple[Cell, ...]:
     elif each.due_since:
         look = "due"
     return (
-        To(account_url(each.sub), each.sub),
+        to_account(each.sub),
         each.state,
         each.data_center,
         each.pending,

@@ -129,8 +129,8 @@ class Board:
         text = request.query_params.get("q", "")
         found = search(ledger, text)
         if len(found.hits) == 1:
-            hit = found.hits[0]
-            return RedirectResponse(event_url(hit.sub, hit.calendar_id, hit.event_id), 303)
+            sub, event = found.hits[0]
+            return RedirectResponse(event_url(sub, event.key.calendar_id, event.key.event_id), 303)
         if len(found.accounts) == 1:
             return RedirectResponse(account_url(found.accounts[0]), 303)
         return page("found.html", found=found, q=text)

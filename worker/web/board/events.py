@@ -9,8 +9,17 @@ from worker.diagnosis.model import Cause
 from worker.ledger.ledger import Ledger
 from worker.ledger.lists import Listed, Wanted
 from worker.ledger.paging import PART
-from worker.web.board.listing import LISTED, Cell, Filter, Listing, Table, To, asked_of, page_from
-from worker.web.board.urls import account_url, event_url
+from worker.web.board.listing import (
+    LISTED,
+    Cell,
+    Filter,
+    Listing,
+    Table,
+    asked_of,
+    page_from,
+    to_account,
+    to_event,
+)
 from worker.wording import moment, provider
 
 CAUSES = {"": "any cause", **{cause.value: label(cause) for cause in Cause}}
@@ -95,8 +104,8 @@ def event_row(each: Listed) -> tuple[Cell, ...]:
     told = f"acknowledged {given.text}" if given else "escalated" if event.escalated else None
     return (
         event.starts_at or "unknown",
-        To(event_url(each.sub, event.key.calendar_id, event.key.event_id), event.key.event_id),
-        To(account_url(each.sub), each.sub),
+        to_event(each.sub, event.key.calendar_id, event.key.event_id),
+        to_account(each.sub),
         CAUSES[event.cause.value] if event.cause else UNSEEN,
         provider(event.provider) if event.provider else None,
         told,

@@ -12,8 +12,8 @@ from worker.intake.replay import DROPPED, REPLAYED, forgotten_account, masked_kw
 from worker.ledger.dead_letters import KeptLetter
 from worker.ledger.ledger import Ledger
 from worker.ledger.refusals import masked
-from worker.web.board.listing import LISTED, Cell, Filter, Listing, Table, To, asked_of, page_from
-from worker.web.board.urls import account_url, letter_url
+from worker.web.board.listing import LISTED, Cell, Filter, Listing, Table, To, asked_of, page_from, to_account
+from worker.web.board.urls import letter_url
 
 #: How much of a reason a row shows.
 LONGEST = 300
@@ -91,12 +91,11 @@ def without_addresses(text: str) -> str:
 
 
 def _row(kept: KeptLetter, redaction: Redaction) -> tuple[Cell, ...]:
-    sub = _sub(kept)
     reason = without_addresses(redaction.mask(kept.sealed or kept.letter.reason))
     return (
         kept.at,
         To(letter_url(kept.letter_id), _short(kept.letter.task) or "unreadable"),
-        To(account_url(sub), sub) if sub else None,
+        to_account(_sub(kept)),
         reason if len(reason) <= LONGEST else f"{reason[:LONGEST]}…",
     )
 

@@ -7,13 +7,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeVar
 
+from worker.intake.payloads import LONGEST_ID
 from worker.ledger.paging import BadCursor
-from worker.web.board.urls import list_url
+from worker.web.board.urls import account_url, event_url, list_url
 
 #: How many rows a page shows.
 LISTED = 50
-#: No filter takes more: no id is longer (contract §1).
-LONGEST = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +21,16 @@ class To:
 
     url: str
     text: str
+
+
+def to_account(sub: str | None) -> To | None:
+    """The way to an account; None without one."""
+    return To(account_url(sub), sub) if sub else None
+
+
+def to_event(sub: str, calendar_id: str, event_id: str) -> To:
+    """The way to an event."""
+    return To(event_url(sub, calendar_id, event_id), event_id)
 
 
 #: What stands in a table: text from anywhere, a number, a time, a link, or nothing.
@@ -87,7 +96,7 @@ class Listing:
 
 def asked_of(given: Mapping[str, str], filters: Sequence[Filter]) -> dict[str, str]:
     """What these parameters ask for; what is not understood in them counts as not given."""
-    asked = {each.name: given.get(each.name, "").strip()[:LONGEST] for each in filters}
+    asked = {each.name: given.get(each.name, "").strip()[:LONGEST_ID] for each in filters}
     known = {each.name: each.options for each in filters}
     return {
         name: text

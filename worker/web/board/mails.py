@@ -8,8 +8,7 @@ from config.settings import Settings
 from worker.ledger.ledger import Ledger
 from worker.ledger.mails import WAITING, Known
 from worker.ledger.refusals import masked
-from worker.web.board.listing import LISTED, Cell, Filter, Listing, Table, To, asked_of, page_from
-from worker.web.board.urls import account_url
+from worker.web.board.listing import LISTED, Cell, Filter, Listing, Table, asked_of, page_from, to_account
 
 KINDS = {
     "": "any",
@@ -38,9 +37,8 @@ def read_mails(ledger: Ledger, settings: Settings, given: Mapping[str, str]) -> 
     state = asked.get("state", WAITING)
 
     def fits(each: Known) -> bool:
-        right_state = state in (each.state, "gone")
         return (
-            right_state
+            state in (each.state, "gone")
             and asked.get("kind") in (None, each.kind)
             and asked.get("account") in (None, each.sub)
         )
@@ -59,7 +57,7 @@ def mail_rows(ledger: Ledger, settings: Settings, mails: Sequence[Known]) -> lis
         (
             KINDS.get(each.kind) or ("a letter" if each.sub else "to the operator"),
             _masked(addresses.get(each.sub) if each.sub else _operator(settings, each.kind)),
-            To(account_url(each.sub), each.sub) if each.sub else None,
+            to_account(each.sub),
             _state(each),
             each.attempts,
             each.at,

@@ -9,8 +9,19 @@ from typing import Any
 from worker.ledger.ledger import Ledger
 from worker.ledger.outgoing import OutcomeType
 from worker.web.board.events import CAUSES
-from worker.web.board.listing import LISTED, Cell, Filter, Listing, Table, To, asked_of, page_from
-from worker.web.board.urls import account_url, event_url, incident_url
+from worker.web.board.listing import (
+    LISTED,
+    Cell,
+    Filter,
+    Listing,
+    Table,
+    To,
+    asked_of,
+    page_from,
+    to_account,
+    to_event,
+)
+from worker.web.board.urls import incident_url
 
 #: What each type is called.
 WORDS = {
@@ -63,7 +74,7 @@ def outcome_row(outcome: Mapping[str, Any]) -> tuple[Cell, ...]:
     sub, event_id, detail = outcome["sub"], outcome["event_id"], outcome["detail"]
     about: Cell = None
     if event_id:
-        about = To(event_url(sub, outcome["calendar_id"], event_id), event_id)
+        about = to_event(sub, outcome["calendar_id"], event_id)
     elif detail.get("incident"):
         about = To(incident_url(str(detail["incident"])), f"incident {detail['incident']}")
     text = WORDS.get(outcome["type"], outcome["type"])
@@ -73,7 +84,7 @@ def outcome_row(outcome: Mapping[str, Any]) -> tuple[Cell, ...]:
         datetime.fromisoformat(outcome["at"]),
         text,
         about,
-        To(account_url(sub), sub) if sub else None,
+        to_account(sub),
         CAUSES.get(outcome["cause"], outcome["cause"]),
         f"{detail['by']}: {detail['note']}" if detail.get("note") else detail.get("by"),
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from config.settings import Settings
 from worker.diagnosis.cause_table import label
@@ -12,9 +14,7 @@ from worker.ledger.backlog import read_backlog
 from worker.ledger.ledger import Ledger
 from worker.status.snapshot import Status, read_status
 from worker.status.trouble import Trouble, troubles
-from worker.web.board.outcomes import WORDS
 from worker.web.board.plot import Plot, Point, hourly, plot
-from worker.wording import spoken
 
 #: How many outcomes are shown.
 RECENT = 20
@@ -32,22 +32,6 @@ class CauseRow:
 
 
 @dataclass(frozen=True, slots=True)
-class OutcomeRow:
-    """One outcome; the event's ids are None if it is about a profile or an account."""
-
-    at: datetime
-    type: str
-    text: str
-    cause: str | None
-    #: None if it is about several accounts.
-    sub: str | None
-    calendar_id: str | None
-    event_id: str | None
-    #: The id of the incident that it is about, if it is about one.
-    incident: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class Overview:
     """The first page."""
 
@@ -60,15 +44,10 @@ class Overview:
     #: Causes seen in the last day, the most frequent first, and those not seen.
     causes: tuple[CauseRow, ...]
     absent: tuple[str, ...]
-    outcomes: tuple[OutcomeRow, ...]
+    #: Contract JSON, but for the time.
+    outcomes: tuple[Mapping[str, Any], ...]
     #: How many incidents are open.
     incidents: int
-
-    @property
-    def oldest(self) -> str | None:
-        """How long the oldest pending event has been tracked."""
-        seconds = self.status.oldest_pending_seconds
-        return None if seconds is None else spoken(seconds)
 
 
 def read_overview(ledger: Ledger, settings: Settings) -> Overview:
@@ -93,22 +72,8 @@ def read_overview(ledger: Ledger, settings: Settings) -> Overview:
         hours=tuple(hourly(total, now)),
         causes=tuple(sorted(rows, key=lambda row: (-row.now, -row.plot.highest))),
         absent=tuple(absent),
-        outcomes=_outcomes(ledger),
+        outcomes=tuple(
+            {**each, "at": datetime.fromisoformat(each["at"])} for each in ledger.outcomes.newest(RECENT)
+        ),
         incidents=ledger.incidents.count(),
-    )
-
-
-def _outcomes(ledger: Ledger) -> tuple[OutcomeRow, ...]:
-    return tuple(
-        OutcomeRow(
-            at=datetime.fromisoformat(outcome["at"]),
-            type=outcome["type"],
-            text=WORDS.get(outcome["type"], outcome["type"]),
-            cause=outcome["cause"],
-            sub=outcome["sub"],
-            calendar_id=outcome["calendar_id"],
-            event_id=outcome["event_id"],
-            incident=outcome["detail"].get("incident"),
-        )
-        for outcome in ledger.outcomes.newest(RECENT)
     )

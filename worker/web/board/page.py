@@ -19,6 +19,7 @@ from worker.trouble import Kind
 from worker.web.board.events import CAUSES
 from worker.web.board.incidents import COUNTED, FOR_OTHERS, picked_for
 from worker.web.board.listing import To
+from worker.web.board.outcomes import WORDS
 from worker.web.board.urls import account_url, event_url, events_url, incident_url, letter_url, list_url
 from worker.web.templates import LONGEST, templates_of
 from worker.wording import line, provider, second, spoken
@@ -109,6 +110,7 @@ _TEMPLATES.globals |= {
     "trouble_url": trouble_url,
     "picked_for": picked_for,
     "COUNTED": COUNTED,
+    "OUTCOMES": WORDS,
     "FOR_OTHERS": FOR_OTHERS,
     "history_of": history_of,
     "reply": reply,
