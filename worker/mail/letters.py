@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
+from traceback import extract_tb
 from typing import Any, Final, Literal, TypeAlias
 
 from babel import Locale
@@ -47,8 +48,8 @@ PARTS: Final = ("subject.txt", "body.txt", "body.html")
 #: How many meetings a letter lists, before "and N more".
 LISTED_MEETINGS: Final = 50
 _SUBJECT_LIMIT: Final = 149
-_BUILT_IN: Final = "built-in"
-
+_SUFFIXES: Final = (".txt", ".html")
+_LOCALE: Final = re.compile(r"[a-z]{2,3}(_[A-Za-z]{2,4})*")
 
 #: For the account's user, where the last resort can be used: why there was no link.
 _WHY: Final[Mapping[Cause, str]] = {
@@ -281,9 +282,6 @@ class Letters:
         }
 
 
-_LOCALE: Final = re.compile(r"[a-z]{2,3}(_[A-Za-z]{2,4})*")
-
-
 def _service(email: RelinkEmail, spoken: Language) -> str:
     """What people call what is to be connected."""
     say = spoken.catalogue.gettext
@@ -324,7 +322,7 @@ class _Templates:
     def __init__(self, spoken: Language, own: Path | None) -> None:
         self.language = spoken
         built_in = PackageLoader("worker.mail", "templates/letters")
-        loaders: list[BaseLoader] = [built_in, PrefixLoader({_BUILT_IN: built_in})]
+        loaders: list[BaseLoader] = [built_in, PrefixLoader({"built-in": built_in})]
         if own is not None:
             names = dict.fromkeys((str(spoken.locale), spoken.locale.language))
             loaders.insert(0, FileSystemLoader([*(own / name for name in names), own]))
@@ -397,14 +395,10 @@ def _mailto(address: str) -> Markup:
 
 def _place(error: Exception, name: str) -> str:
     """Where in which template an error was raised."""
-    place, step = name, error.__traceback__
-    while step is not None:
-        code = step.tb_frame.f_code
-        # Jinja gives the frames of templates their own files and lines.
-        if code.co_filename.endswith((".txt", ".html")):
-            place = f"{code.co_filename}, line {step.tb_lineno}"
-        step = step.tb_next
-    return place
+    # Jinja gives the frames of templates their own files and lines.
+    frames = reversed(extract_tb(error.__traceback__))
+    found = (f"{each.filename}, line {each.lineno}" for each in frames if each.filename.endswith(_SUFFIXES))
+    return next(found, name)
 
 
 def samples(locale: str | None = None) -> Iterator[tuple[str, UserEmail]]:

@@ -29,9 +29,7 @@ from typing import Final, Protocol
 from urllib.parse import quote
 
 from worker.host.private import make_private
-from worker.mail.smtp_url import SmtpTarget, parse_smtp_url
-
-__all__ = ["FileMailer", "MailError", "Mailer", "SmtpMailer", "SmtpTarget", "parse_smtp_url"]
+from worker.mail.smtp_url import parse_smtp_url
 
 #: "Authentication required", "too weak", "failed", "needs encryption" (RFC 4954 §6): our configuration is at
 #: fault, whichever command they answer.

@@ -68,12 +68,11 @@ class Notifier:
             raise SettingsError(
                 "RECONCILER_ESCALATION_URLS needs Apprise: install conferencing-reconciler[notify]."
             ) from None
-        kept = apprise.PersistentStoreMode.FLUSH
         asset = apprise.AppriseAsset(
             app_id="conferencing-reconciler",
             app_desc="conferencing-reconciler",
             storage_path=str(storage),
-            storage_mode=kept,
+            storage_mode=apprise.PersistentStoreMode.FLUSH,
         )
         self._apprise = apprise.Apprise(asset=asset)
         # Otherwise PagerDuty would not resolve what it is told is over.

@@ -186,10 +186,6 @@ def _profiles(account: Account) -> Iterator[tuple[Cell, ...]]:
     for profile_id in sorted({*account.memo.providers, *account.profile_names, *episodes}):
         named = account.memo.providers.get(profile_id)
         since = from_ms(episodes[profile_id].started_at) if profile_id in episodes else None
-        yield profile_id, provider(named) if named else None, _name(account, profile_id), since
-
-
-def _name(account: Account, profile_id: str) -> str | None:
-    """What the profile is called; often its user's address."""
-    name = account.profile_names.get(profile_id)
-    return without_addresses(name) if name else None
+        # Its name is often its user's address.
+        name = without_addresses(account.profile_names.get(profile_id, "")) or None
+        yield profile_id, provider(named) if named else None, name, since

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 from worker.diagnosis.cause_table import UNSEEN, label
 from worker.diagnosis.model import Cause
@@ -47,12 +48,10 @@ HEADINGS = ("starts (UTC)", "event", "account", "cause", "service", "escalation"
 def read_events(ledger: Ledger, given: Mapping[str, str]) -> Listing:
     """The page that these parameters ask for; what is not understood in them counts as not given."""
     asked, before, untitled = asked_of(given, FILTERS), None, None
-    if given.get("before", "").strip():
-        try:
-            before = moment(given["before"].strip(), ledger.now())
-            asked["before"] = given["before"].strip()
-        except ValueError:
-            asked.pop("before", None)
+    if soon := given.get("before", "").strip():
+        with suppress(ValueError):
+            before = moment(soon, ledger.now())
+            asked["before"] = soon
     if "account" not in asked:
         # Only of one account's events.
         untitled = asked.pop("title", None)

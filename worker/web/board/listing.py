@@ -96,13 +96,12 @@ class Listing:
 
 def asked_of(given: Mapping[str, str], filters: Sequence[Filter]) -> dict[str, str]:
     """What these parameters ask for; what is not understood in them counts as not given."""
-    asked = {each.name: given.get(each.name, "").strip()[:LONGEST_ID] for each in filters}
-    known = {each.name: each.options for each in filters}
-    return {
-        name: text
-        for name, text in asked.items()
-        if text and ((options := known[name]) is None or text in options)
-    }
+    asked = {}
+    for each in filters:
+        text = given.get(each.name, "").strip()[:LONGEST_ID]
+        if text and (each.options is None or text in each.options):
+            asked[each.name] = text
+    return asked
 
 
 P = TypeVar("P")

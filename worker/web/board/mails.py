@@ -53,10 +53,16 @@ def read_mails(ledger: Ledger, settings: Settings, given: Mapping[str, str]) -> 
 def mail_rows(ledger: Ledger, settings: Settings, mails: Sequence[Known]) -> list[tuple[Cell, ...]]:
     """Emails as rows."""
     addresses = ledger.directory.emails_of([each.sub for each in mails if each.sub])
+
+    def address_of(each: Known) -> str | None:
+        if each.sub:
+            return addresses.get(each.sub)
+        return settings.report_email if each.kind == "report" else settings.escalation_email
+
     return [
         (
             KINDS.get(each.kind) or ("a letter" if each.sub else "to the operator"),
-            _masked(addresses.get(each.sub) if each.sub else _operator(settings, each.kind)),
+            masked(address) if (address := address_of(each)) else None,
             to_account(each.sub),
             _state(each),
             each.attempts,
@@ -70,11 +76,3 @@ def _state(each: Known) -> str:
     if each.state == WAITING:
         return "tried again" if each.attempts else "waiting"
     return STATES.get(each.state, each.state)
-
-
-def _operator(settings: Settings, kind: str) -> str | None:
-    return settings.report_email if kind == "report" else settings.escalation_email
-
-
-def _masked(address: str | None) -> str | None:
-    return masked(address) if address else None

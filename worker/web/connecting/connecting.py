@@ -6,7 +6,6 @@ they call Cronofy: it waits for the account's lease, and pays from the budget.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 from importlib.resources import files
 from typing import Any, Final
@@ -28,7 +27,7 @@ from worker.ledger.opening import vault_of
 from worker.ledger.records import to_ms
 from worker.ledger.vault import VaultError
 from worker.mail.connect_links import DONE, PATH, ConnectLink, read_link
-from worker.mail.language import N_, Language, first_spoken
+from worker.mail.language import N_, first_spoken
 from worker.reconcile.episodes import key_of_service
 from worker.run.connections import Said
 from worker.web.headers import HEADERS
@@ -232,17 +231,14 @@ class Connecting:
         """A page in the language of the email that the link is from."""
         spoken = first_spoken(link.locale if link else None, self._locale)
         service = provider(link.provider_name) if link else ""
+
+        def translate(message: str, /, **values: str) -> str:
+            return spoken.catalogue.gettext(message) % values
+
         page = _TEMPLATES.get_template(template).render(
-            lang=spoken.tag, direction=spoken.direction, gettext=_gettext(spoken), service=service, **shown
+            lang=spoken.tag, direction=spoken.direction, gettext=translate, service=service, **shown
         )
         return HTMLResponse(page, status, {"Content-Security-Policy": POLICY})
-
-
-def _gettext(spoken: Language) -> Callable[..., str]:
-    def translate(message: str, /, **values: str) -> str:
-        return spoken.catalogue.gettext(message) % values
-
-    return translate
 
 
 _TEMPLATES = templates_of("worker.web.connecting")
