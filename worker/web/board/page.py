@@ -22,7 +22,7 @@ from worker.web.board.listing import To
 from worker.web.board.outcomes import WORDS
 from worker.web.board.urls import account_url, event_url, events_url, incident_url, letter_url, list_url
 from worker.web.templates import LONGEST, templates_of
-from worker.wording import line, provider, second, spoken
+from worker.wording import amount, line, provider, second, spoken
 
 
 def page(template: str, status_code: int = 200, **shown: Any) -> Response:
@@ -92,7 +92,9 @@ _TEMPLATES.tests |= {
     "plain": lambda value: value.isascii() and max(map(len, value.split()), default=0) <= 24,
 }
 _TEMPLATES.filters |= {
+    "amount": amount,
     "moment": second,
+    "number": "{:,}".format,
     "spoken": spoken,
     "provider": provider,
     "shell": shlex.join,
