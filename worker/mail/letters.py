@@ -7,7 +7,7 @@ be the company's own (`RECONCILER_TEMPLATES_DIR`); what they are given is contra
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
@@ -335,7 +335,7 @@ class _Templates:
             lstrip_blocks=True,
             auto_reload=False,  # what was checked at the start is what is used
         )
-        self._environment.globals |= {"gettext": self._gettext(), "ngettext": self._ngettext()}
+        self._environment.globals |= {"gettext": self._gettext, "ngettext": self._ngettext}
         self._environment.filters |= {
             "line": wording.line,
             "bdi": _bdi,
@@ -363,18 +363,14 @@ class _Templates:
         file = self._environment.get_template(name).filename or ""
         return None if Path(file).is_relative_to(Path(__file__).parent) else file
 
-    def _gettext(self) -> Callable[..., str]:
-        def translate(context: EvalContext, message: str, /, **values: Any) -> str:
-            return _filled(context, self.language.catalogue.gettext(message), values)
+    @pass_eval_context
+    def _gettext(self, context: EvalContext, message: str, /, **values: Any) -> str:
+        return _filled(context, self.language.catalogue.gettext(message), values)
 
-        return pass_eval_context(translate)
-
-    def _ngettext(self) -> Callable[..., str]:
-        def translate(context: EvalContext, one: str, many: str, count: int, /, **values: Any) -> str:
-            message = self.language.catalogue.ngettext(one, many, count)
-            return _filled(context, message, {"num": self.language.number(count), **values})
-
-        return pass_eval_context(translate)
+    @pass_eval_context
+    def _ngettext(self, context: EvalContext, one: str, many: str, count: int, /, **values: Any) -> str:
+        message = self.language.catalogue.ngettext(one, many, count)
+        return _filled(context, message, {"num": self.language.number(count), **values})
 
 
 def _filled(context: EvalContext, message: str, values: Mapping[str, Any]) -> str:

@@ -61,24 +61,16 @@ def _host(parts: SplitResult) -> str | None:
     host = parts.hostname
     if not host:
         return None
-    if ":" in host:
-        return _ipv6(host)
-    if not host.isascii():
-        try:
-            encoded = host.encode("idna").decode("ascii")
+    try:
+        if ":" in host:
+            return None if "%" in host else str(ip_address(host))
+        if not host.isascii():
+            encoded = host.encode("idna")
             # It must survive the round trip: 'faß' and full-width look-alikes become different names here
             # than in some browsers.
-            is_clean = encoded.encode("ascii").decode("idna") == host
-        except UnicodeError:
-            return None
-        if not is_clean:
-            return None
-        host = encoded
-    return host if _HOST_NAME.fullmatch(host) else None
-
-
-def _ipv6(host: str) -> str | None:
-    try:
-        return None if "%" in host else str(ip_address(host))
+            if encoded.decode("idna") != host:
+                return None
+            host = encoded.decode("ascii")
     except ValueError:
         return None
+    return host if _HOST_NAME.fullmatch(host) else None

@@ -41,6 +41,14 @@ _CONFIGURATION_PAUSE: Final = timedelta(minutes=5)
 #: The enhanced status code (RFC 3463) before a reply's text.
 _ENHANCED_CODE: Final = re.compile(rb"[245]\.\d{1,3}\.\d{1,3}(?!\S)")
 
+#: What the server did, by what is raised.
+_BROKEN: Final = {
+    binascii.Error: "gave an invalid answer",
+    TimeoutError: "did not answer in time",
+    ConnectionRefusedError: "refused the connection",
+    socket.gaierror: "could not be found by name",
+}
+
 #: In an email kept as a file: which account it is about, so that it can be erased with it.
 ACCOUNT: Final = "X-Reconciler-Account"
 #: No process takes this long to write an email.
@@ -290,16 +298,8 @@ class SmtpMailer:
             return MailError(
                 "the connection to the mail server ended at the message, which may or may not have arrived"
             )
-        if isinstance(error, binascii.Error):
-            what = "gave an invalid answer"
-        elif isinstance(error, TimeoutError):
-            what = "did not answer in time"
-        elif isinstance(error, ConnectionRefusedError):
-            what = "refused the connection"
-        elif isinstance(error, socket.gaierror):
-            what = "could not be found by name"
-        else:
-            what = f"broke off the conversation ({type(error).__name__})"
+        broke_off = f"broke off the conversation ({type(error).__name__})"
+        what = next((what for kind, what in _BROKEN.items() if isinstance(error, kind)), broke_off)
         return MailError(f"the mail server {what}, {step}")
 
 

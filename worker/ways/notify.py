@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,8 +97,3 @@ class Notifier:
             raise NotTaken(f"the notification failed ({type(error).__name__})") from None
         if not done:
             raise NotTaken("the service did not take the notification")
-
-
-def make_notifiers(urls: Sequence[str], storage: Path) -> tuple[Notifier, ...]:
-    """One for each address."""
-    return tuple(Notifier(number, url, storage) for number, url in enumerate(urls, 1))

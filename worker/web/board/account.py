@@ -26,7 +26,7 @@ from worker.web.board.mails import HEADINGS as MAILS
 from worker.web.board.mails import mail_rows
 from worker.web.board.outcomes import HEADINGS as OUTCOMES
 from worker.web.board.outcomes import outcome_row
-from worker.web.board.urls import events_url, incident_url
+from worker.web.board.urls import incident_url, list_url
 from worker.wording import amount, provider, second
 
 #: How many rows each of its tables shows.
@@ -38,7 +38,6 @@ PENDING = "Pending events, the soonest first"
 class AccountPage:
     """One account."""
 
-    sub: str
     brief: Brief
     #: Sentences.
     waits_for: tuple[str, ...]
@@ -64,7 +63,6 @@ def read_account(ledger: Ledger, settings: Settings, sub: str) -> AccountPage | 
     said = [outcome_row(each) for each in outcomes]
     profiles = ("profile", "service", "name", "asked to reconnect since (UTC)")
     return AccountPage(
-        sub,
         brief,
         (*_waits_for(account, brief, ledger.now()), *(f"A person: {what.text}." for what, _ in incidents)),
         tuple(_facts(account)),
@@ -85,7 +83,7 @@ def read_account(ledger: Ledger, settings: Settings, sub: str) -> AccountPage | 
             Table(profiles, list(_profiles(account)), title="Profiles"),
         ),
         account.choices,
-        events_url(account=sub) if brief.pending else None,
+        list_url("/events", account=sub) if brief.pending else None,
     )
 
 

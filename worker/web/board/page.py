@@ -20,7 +20,7 @@ from worker.web.board.events import CAUSES
 from worker.web.board.incidents import COUNTED, FOR_OTHERS, picked_for
 from worker.web.board.listing import To
 from worker.web.board.outcomes import WORDS
-from worker.web.board.urls import account_url, event_url, events_url, incident_url, letter_url, list_url
+from worker.web.board.urls import account_url, event_url, incident_url, letter_url, list_url
 from worker.web.templates import LONGEST, templates_of
 from worker.wording import amount, line, provider, second, spoken
 
@@ -66,8 +66,8 @@ _PAGES = {
     Kind.SERVICE_FAILING: "/incidents",
     Kind.PROFILES_LAPSED: "/incidents",
     Kind.INCIDENTS: "/incidents",
-    Kind.CAME_BACK: events_url(told="escalated"),
-    Kind.TOKEN_OWED: events_url(cause=Cause.ACCOUNT_UNAUTHORIZED.value),
+    Kind.CAME_BACK: list_url("/events", told="escalated"),
+    Kind.TOKEN_OWED: list_url("/events", cause=Cause.ACCOUNT_UNAUTHORIZED.value),
     Kind.ACCOUNTS_LOST: list_url("/accounts", standing="lost"),
     Kind.DEAD_LETTERS: "/dead-letters",
     Kind.LETTERS_FULL: "/dead-letters",
@@ -104,10 +104,10 @@ _TEMPLATES.globals |= {
     "CAUSES": CAUSES,
     "account_url": account_url,
     "event_url": event_url,
-    "events_url": events_url,
     "from_ms": from_ms,
     "incident_url": incident_url,
     "letter_url": letter_url,
+    "list_url": list_url,
     "NAVIGATION": NAVIGATION,
     "trouble_url": trouble_url,
     "picked_for": picked_for,

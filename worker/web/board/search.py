@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from worker.diagnosis.cause_table import label
-from worker.explain.suggestions import NEIGHBOURS, Ids, nearest_accounts
+from worker.explain.suggestions import NEIGHBOURS, nearest_accounts
 from worker.intake.payloads import LONGEST_ID
 from worker.ledger.ledger import Ledger
 from worker.ledger.lists import Wanted
@@ -28,7 +28,7 @@ class Found:
     #: Accounts: with that id, or that were connected with this address.
     accounts: tuple[str, ...] = ()
     #: The most similar account ids, if nothing was found.
-    near: tuple[Ids, ...] = ()
+    near: tuple[str, ...] = ()
 
     @property
     def table(self) -> Table:
@@ -53,7 +53,7 @@ def search(ledger: Ledger, text: str) -> Found:
     found = _of_calendar(ledger, asked) or _of_event(ledger, asked)
     if found:
         return _listed(asked, found)
-    return Found(asked, near=tuple((near,) for near in nearest_accounts(ledger, asked, at_once=True)))
+    return Found(asked, near=tuple(nearest_accounts(ledger, asked, at_once=True)))
 
 
 def _listed(asked: str, hits: list[Hit]) -> Found:

@@ -28,8 +28,3 @@ def letter_url(letter_id: str) -> str:
 def list_url(path: str, **asked: str) -> str:
     """The URL of a list's first page."""
     return path + (f"?{urlencode(asked)}" if asked else "")
-
-
-def events_url(**asked: str) -> str:
-    """The URL of the first page of a list of events."""
-    return list_url("/events", **asked)
