@@ -18,14 +18,11 @@ from worker.ledger.records import Account, Choice, Episode, Stored, from_ms
 from worker.ledger.refusals import masked
 from worker.mail.advice import headline
 from worker.reconcile.episodes import CONNECT_OBSTACLES, OBSTACLES, is_of_service, key_of_service
-from worker.web.board.events import HEADINGS as EVENTS
-from worker.web.board.events import event_row
+from worker.web.board.events import events_table
 from worker.web.board.letters import without_addresses
 from worker.web.board.listing import Cell, Table, To, to_event
-from worker.web.board.mails import HEADINGS as MAILS
-from worker.web.board.mails import mail_rows
-from worker.web.board.outcomes import HEADINGS as OUTCOMES
-from worker.web.board.outcomes import outcome_row
+from worker.web.board.mails import mails_table
+from worker.web.board.outcomes import outcomes_table
 from worker.web.board.urls import incident_url, list_url
 from worker.wording import amount, provider, second
 
@@ -55,31 +52,26 @@ def read_account(ledger: Ledger, settings: Settings, sub: str) -> AccountPage | 
     if not briefs:
         return None
     [brief], account = briefs, ledger.account(sub)
-    events = [event_row(each) for each in ledger.lists.page(Wanted(account=sub), SHOWN).events]
+    events = ledger.lists.page(Wanted(account=sub), SHOWN).events
     incidents, more_incidents = _incidents(ledger, sub)
     settled, more_settled = ledger.newest_settled(sub, SHOWN)
     outcomes = ledger.outcomes.of_account(sub, SHOWN)
-    mails = mail_rows(ledger, settings, _mails(ledger, account, outcomes))
-    said = [outcome_row(each) for each in outcomes]
+    mails = _mails(ledger, account, outcomes)
     profiles = ("profile", "service", "name", "asked to reconnect since (UTC)")
     return AccountPage(
         brief,
         (*_waits_for(account, brief, ledger.now()), *(f"A person: {what.text}." for what, _ in incidents)),
         tuple(_facts(account)),
         (
-            Table(EVENTS, events, title=_of_some(brief.pending > PART, PENDING)).without("account"),
+            events_table(events, _of_some(brief.pending > PART, PENDING)).without("account"),
             Table(
                 ("settled", "event", "starts (UTC)"),
                 [_settled(sub, each) for each in settled],
                 title=_of_some(more_settled, "Events that were settled lately"),
             ),
-            Table(
-                ("incident", "of its events"),
-                incidents,
-                title=_of_some(more_incidents, "Incidents"),
-            ),
-            Table(MAILS, mails, title="Emails that wait").without("account"),
-            Table(OUTCOMES, said, title="Outcomes, the newest first").without("account"),
+            Table(("incident", "of its events"), incidents, title=_of_some(more_incidents, "Incidents")),
+            mails_table(ledger, settings, mails, "Emails that wait").without("account"),
+            outcomes_table(outcomes, "Outcomes, the newest first").without("account"),
             Table(profiles, list(_profiles(account)), title="Profiles"),
         ),
         account.choices,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from worker.ledger.directory import Brief, Standing
 from worker.ledger.ledger import Ledger
 from worker.ledger.records import DATA_CENTERS
-from worker.web.board.listing import LISTED, Cell, Filter, Listing, Table, asked_of, page_from, to_account
+from worker.web.board.listing import LISTED, Cell, Filter, Listing, Table, asked_of, to_account
 
 STANDINGS = {
     Standing.PENDING.value: "with pending events, the oldest first",
@@ -32,15 +32,12 @@ def read_accounts(ledger: Ledger, given: Mapping[str, str]) -> Listing:
     """The page that these parameters ask for."""
     asked = asked_of(given, FILTERS)
     standing = Standing(asked["standing"]) if "standing" in asked else None
-    page = page_from(
-        lambda after: ledger.directory.page(
-            LISTED,
-            after,
-            standing=standing,
-            data_center=asked.get("center"),
-            beginning=asked.get("begins", ""),
-        ),
-        given,
+    page = ledger.directory.page(
+        LISTED,
+        given.get("after"),
+        standing=standing,
+        data_center=asked.get("center"),
+        beginning=asked.get("begins", ""),
     )
     alone = asked.keys() <= {"standing"}
     size = ledger.directory.size(standing) if alone else None

@@ -32,6 +32,7 @@ from worker.intake.replay import DROPPED, REPLAYED
 from worker.ledger.connection import BrokerAway, sentence
 from worker.ledger.dead_letters import POSITIONAL
 from worker.ledger.ledger import Ledger
+from worker.ledger.paging import BadCursor
 from worker.ledger.records import EventKey
 from worker.run.incidents import candidates_for
 from worker.web.access import Access
@@ -248,10 +249,17 @@ class Board:
         return RedirectResponse(back, 303)
 
     def _list(self, read: Callable[[Ledger, Mapping[str, str]], Listing]) -> Endpoint:
-        """A page of a list, by the parameters of its address."""
-        return self._page(
-            lambda ledger, request: page("listing.html", shown=read(ledger, request.query_params))
-        )
+        """A page of a list, by the parameters of its address; the first one if its cursor is none."""
+
+        def show(ledger: Ledger, request: Request) -> Response:
+            given = dict(request.query_params)
+            try:
+                return page("listing.html", shown=read(ledger, given))
+            except BadCursor:
+                del given["after"]
+                return page("listing.html", shown=read(ledger, given))
+
+        return self._page(show)
 
     def _page(self, show: Callable[[Ledger, Request], Response]) -> Endpoint:
         """The page from `show`."""

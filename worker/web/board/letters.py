@@ -12,7 +12,7 @@ from worker.intake.replay import DROPPED, REPLAYED, forgotten_account, masked_kw
 from worker.ledger.dead_letters import KeptLetter
 from worker.ledger.ledger import Ledger
 from worker.ledger.refusals import masked
-from worker.web.board.listing import LISTED, Cell, Filter, Listing, Table, To, asked_of, page_from, to_account
+from worker.web.board.listing import LISTED, Cell, Filter, Listing, Table, To, asked_of, to_account
 from worker.web.board.urls import letter_url
 
 #: How much of a reason a row shows.
@@ -49,7 +49,7 @@ def read_letters(ledger: Ledger, redaction: Redaction, given: Mapping[str, str])
             "account" not in asked or _sub(kept) == asked["account"]
         )
 
-    letters, after = page_from(lambda cursor: ledger.dead_letters.page(LISTED, cursor, fits), given)
+    letters, after = ledger.dead_letters.page(LISTED, given.get("after"), fits)
     handled = [
         (each.at, each.id, _short(each.task), each.how, each.by)
         for each in ledger.dead_letters.handled(HANDLED)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TypeVar
 
 from worker.intake.payloads import LONGEST_ID
-from worker.ledger.paging import BadCursor
 from worker.web.board.urls import account_url, event_url, list_url
 
 #: How many rows a page shows.
@@ -102,14 +100,3 @@ def asked_of(given: Mapping[str, str], filters: Sequence[Filter]) -> dict[str, s
         if text and (each.options is None or text in each.options):
             asked[each.name] = text
     return asked
-
-
-P = TypeVar("P")
-
-
-def page_from(read: Callable[[str | None], P], given: Mapping[str, str]) -> P:
-    """The page that begins at the address's cursor; the first one if that is none."""
-    try:
-        return read(given.get("after") or None)
-    except BadCursor:
-        return read(None)

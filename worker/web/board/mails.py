@@ -8,7 +8,7 @@ from config.settings import Settings
 from worker.ledger.ledger import Ledger
 from worker.ledger.mails import WAITING, Known
 from worker.ledger.refusals import masked
-from worker.web.board.listing import LISTED, Cell, Filter, Listing, Table, asked_of, page_from, to_account
+from worker.web.board.listing import LISTED, Filter, Listing, Table, asked_of, to_account
 
 KINDS = {
     "": "any",
@@ -28,7 +28,6 @@ STATES = {
     "refused": "refused for good",
 }
 FILTERS = (Filter("state", "State", STATES), Filter("kind", "Email", KINDS), Filter("account", "Account"))
-HEADINGS = ("email", "to", "account", "state", "tries", "when (UTC)")
 
 
 def read_mails(ledger: Ledger, settings: Settings, given: Mapping[str, str]) -> Listing:
@@ -44,14 +43,15 @@ def read_mails(ledger: Ledger, settings: Settings, given: Mapping[str, str]) -> 
         )
 
     read = ledger.mails.waiting if state == WAITING else ledger.mails.gone
-    page = page_from(lambda cursor: read(LISTED, cursor, fits), given)
+    page = read(LISTED, given.get("after"), fits)
     size = ledger.mails.count() if not asked else None
-    rows = mail_rows(ledger, settings, page.mails)
-    return Listing("Emails", "/mails", Table(HEADINGS, rows), FILTERS, asked, page.after, size)
+    table = mails_table(ledger, settings, page.mails)
+    return Listing("Emails", "/mails", table, FILTERS, asked, page.after, size)
 
 
-def mail_rows(ledger: Ledger, settings: Settings, mails: Sequence[Known]) -> list[tuple[Cell, ...]]:
-    """Emails as rows."""
+def mails_table(ledger: Ledger, settings: Settings, mails: Sequence[Known], title: str = "") -> Table:
+    """Emails as a table."""
+    headings = ("email", "to", "account", "state", "tries", "when (UTC)")
     addresses = ledger.directory.emails_of([each.sub for each in mails if each.sub])
 
     def address_of(each: Known) -> str | None:
@@ -59,7 +59,7 @@ def mail_rows(ledger: Ledger, settings: Settings, mails: Sequence[Known]) -> lis
             return addresses.get(each.sub)
         return settings.report_email if each.kind == "report" else settings.escalation_email
 
-    return [
+    rows = [
         (
             KINDS.get(each.kind) or ("a letter" if each.sub else "to the operator"),
             masked(address) if (address := address_of(each)) else None,
@@ -70,6 +70,7 @@ def mail_rows(ledger: Ledger, settings: Settings, mails: Sequence[Known]) -> lis
         )
         for each in mails
     ]
+    return Table(headings, rows, title=title)
 
 
 def _state(each: Known) -> str:
