@@ -57,11 +57,9 @@ class Metrics:
         self._pool = LedgerPool(settings, 1, "metrics")
 
     def routes(self) -> list[Route]:
-        """The one route."""
         return [Route("/metrics", self.scrape)]
 
     def close(self) -> None:
-        """End the thread and close the connections."""
         self._pool.close()
 
     async def scrape(self, request: Request) -> Response:
@@ -93,7 +91,6 @@ class _Families(list[Metric]):
     """Metrics, as Prometheus's client wants to be given them."""
 
     def collect(self) -> Iterable[Metric]:
-        """All of them."""
         return self
 
 

@@ -59,7 +59,6 @@ class Publisher:
             raise BrokerAway("it does not answer in time") from None
 
     def close(self) -> None:
-        """End the threads and close the connections."""
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._app.close()
 

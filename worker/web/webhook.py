@@ -53,7 +53,6 @@ class Webhook:
         return [Route(path, self.receive, methods=["POST"]) for path in (PATH, PATH + "/{key}")]
 
     def close(self) -> None:
-        """Close the connections."""
         self._redis.close()
 
     async def receive(self, request: Request) -> Response:

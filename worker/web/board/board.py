@@ -114,11 +114,9 @@ class Board:
         ]
 
     def close(self) -> None:
-        """End the threads and close the connections."""
         self._pool.close()
 
     def overview(self, ledger: Ledger, _: Request) -> Response:
-        """The first page."""
         return page("overview.html", board=read_overview(ledger, self._settings))
 
     def live(self, ledger: Ledger, _: Request) -> Response:
@@ -164,7 +162,6 @@ class Board:
         return RedirectResponse(list_url("/dead-letters", done=how), 303)
 
     def account(self, ledger: Ledger, request: Request) -> Response:
-        """One account."""
         shown = read_account(ledger, self._settings, request.query_params.get("account", ""))
         if shown is None:
             return _not_found("Nothing is known of such an account.")

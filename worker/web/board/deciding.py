@@ -51,11 +51,9 @@ class Deciding:
         self._ledger = self._pool.ledger
 
     def routes(self) -> list[Route]:
-        """The page and its form."""
         return [Route(PATH + "/{token}", self.answer, methods=["GET", "POST"])]
 
     def close(self) -> None:
-        """End the threads and close the connections."""
         self._pool.close()
 
     async def answer(self, request: Request) -> Response:

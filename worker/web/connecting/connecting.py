@@ -120,28 +120,31 @@ class Connecting:
         return [
             Route(DONE, self.done),
             Route(f"{PATH}/style.css", self.style),
-            Route(PATH + "/{token}", self.show, methods=["GET"]),
-            Route(PATH + "/{token}", self.go, methods=["POST"]),
+            Route(PATH + "/{token}", self.answer, methods=["GET", "POST"]),
         ]
 
     def close(self) -> None:
-        """End the threads and close the connections."""
         for pool in (self._reading, self._waiting):
             pool.close()
 
-    async def show(self, request: Request) -> Response:
-        """Whose connection it is and to which service, with the button; or why there is nothing to do."""
-        link, why = await self._opened(request.path_params["token"])
-        if link is None or why:
-            return self._said(why, link)
-        return self._page(link, "connect.html", 200, address=link.address)
+    async def answer(self, request: Request) -> Response:
+        """Whose connection it is and to which service, with the button; or why there is nothing to do.
 
-    async def go(self, request: Request) -> Response:
-        """Lead to Cronofy, at an address of its own for this user."""
+        The button leads to Cronofy, at an address of its own for this user.
+        """
         token = request.path_params["token"]
-        link, why = await self._opened(token)
-        if link is None or why:
+        link = read_link(self._vault, token)
+        if link is None:
+            return self._said("changed", None)
+        try:
+            why = await self._reading.run(self._why_not, link)
+        except RedisError as error:
+            log.warning("connect.unreadable", reason=type(error).__name__)
+            why = Said.LATER
+        if why:
             return self._said(why, link)
+        if request.method != "POST":
+            return self._page(link, "connect.html", 200, address=link.address)
         answer = await self._address(link)
         if "address" not in answer:
             return self._said(answer["said"], link)
@@ -153,7 +156,7 @@ class Connecting:
     async def done(self, request: Request) -> Response:
         """Where Cronofy brings the user back: the meetings are looked at now, and the user is thanked."""
         token = request.cookies.get(COOKIE, "")
-        link = read_link(self._vault, token) if token else None
+        link = read_link(self._vault, token)
         failed, linked = ERROR in request.query_params, request.query_params.get(LINKED, "")[:LONGEST_ID]
         if link and not failed:
             try:
@@ -176,19 +179,7 @@ class Connecting:
         return answer
 
     async def style(self, _: Request) -> Response:
-        """The style sheet."""
         return Response(self._style, media_type="text/css", headers={"Cache-Control": "no-cache"})
-
-    async def _opened(self, token: str) -> tuple[ConnectLink | None, str]:
-        """What the link says, and why there is nothing to do about it."""
-        link = read_link(self._vault, token)
-        if link is None:
-            return None, "changed"
-        try:
-            return link, await self._reading.run(self._why_not, link)
-        except RedisError as error:
-            log.warning("connect.unreadable", reason=type(error).__name__)
-            return link, Said.LATER
 
     def _why_not(self, link: ConnectLink) -> str:
         if self._ledger.now() > link.until:
