@@ -52,6 +52,7 @@ _SUFFIXES: Final = (".txt", ".html")
 _LOCALE: Final = re.compile(r"[a-z]{2,3}(_[A-Za-z]{2,4})*")
 
 #: For the account's user, where the last resort can be used: why there was no link.
+#: A cause that is not here has the first one, which is always true.
 _WHY: Final[Mapping[Cause, str]] = {
     Cause.GENERATING: N_("The link was not created in time."),
     Cause.CREDENTIALS_EXPIRED: N_("The connection to its conferencing service has expired."),
@@ -258,7 +259,7 @@ class Letters:
         }
         if isinstance(email, FallbackEmail):
             service = _replacing(email.provider_name, spoken)
-            why = spoken.catalogue.gettext(_WHY.get(email.cause, _WHY[Cause.UNEXPLAINED]))
+            why = spoken.catalogue.gettext(_WHY.get(email.cause, _WHY[Cause.GENERATING]))
             meeting = _shown(email.meeting, reader, spoken)
             about = {"meeting": meeting, "cause": email.cause.value, "why": why, "link": email.join_url}
             return values | about | {"letter": "fallback", "service": service}
