@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
@@ -224,19 +225,15 @@ class Letters:
         return sorted(file for file in files if file)
 
     def _templates(self, wanted: str | None) -> _Templates:
-        locale = self._locale(wanted)
+        """Of the language that was asked for, if there are letters in it; otherwise of the default."""
+        locale = self._default
+        with suppress(ValueError):
+            asked = parse_locale(wanted or "")
+            locale = asked if self._is_spoken(asked) else locale
         name = str(locale)
         if name not in self._kept:
             self._kept[name] = _Templates(language(locale), self._own)
         return self._kept[name]
-
-    def _locale(self, wanted: str | None) -> Locale:
-        """What was asked for, if there are letters in that language; otherwise the default."""
-        try:
-            locale = parse_locale(wanted or "")
-        except ValueError:
-            return self._default
-        return locale if self._is_spoken(locale) else self._default
 
     def _is_spoken(self, locale: Locale) -> bool:
         return speaks(locale) or bool({str(locale), locale.language} & set(self.languages))

@@ -7,13 +7,12 @@ Message-ID lets the recipient's side recognise the duplicate.
 from __future__ import annotations
 
 import binascii
-import os
 import re
 import smtplib
 import socket
 import ssl
 from collections.abc import Collection, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,12 +22,11 @@ from email.parser import BytesParser
 from email.policy import SMTP
 from enum import StrEnum
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from time import monotonic, time
 from typing import Final, Protocol
 from urllib.parse import quote
 
-from worker.host.private import make_private
+from worker.host.private import make_private, write_private
 from worker.mail.smtp_url import parse_smtp_url
 
 #: "Authentication required", "too weak", "failed", "needs encryption" (RFC 4954 §6): our configuration is at
@@ -98,15 +96,7 @@ class FileMailer:
         name = quote(message["Message-ID"].strip("<>"), safe="@") + ".eml"
         try:
             make_private(self._directory)
-            with ExitStack() as on_failure:
-                with NamedTemporaryFile(dir=self._directory, prefix=".", suffix=".tmp", delete=False) as file:
-                    temporary = Path(file.name)
-                    on_failure.callback(temporary.unlink)
-                    file.write(_on_the_wire(message))
-                    file.flush()
-                    os.fsync(file.fileno())
-                temporary.replace(self._directory / name)
-                on_failure.pop_all()
+            write_private(self._directory / name, _on_the_wire(message))
         except OSError as error:
             raise MailError(f"the email could not be written to a file: {error.strerror}") from error
 
