@@ -42,11 +42,11 @@ def refusal(url: str, allowed_hosts: Sequence[str], trusted_origin: str | None) 
     if host is None:
         return "The relink URL has no valid host."
 
-    trusted = urlsplit(trusted_origin) if trusted_origin else None
-    is_trusted = trusted is not None and host == _host(trusted)
+    trusted = urlsplit(trusted_origin or "")
+    is_trusted = host == _host(trusted)
     if not is_trusted and not any(_is_at_or_below(host, allowed) for allowed in allowed_hosts):
         return f"The relink URL leads to {host[:100]}, which is not among the allowed hosts."
-    if parts.scheme == "http" and not (is_trusted and trusted and trusted.scheme == "http"):
+    if parts.scheme == "http" and not (is_trusted and trusted.scheme == "http"):
         return f"The relink URL leads to {host[:100]} without https."
     return None
 

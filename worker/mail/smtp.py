@@ -179,8 +179,10 @@ class _Conversation:
             reply = self.smtp.helo()
         _expect_success(reply)
 
-    def name_sender(self, sender: Address, *, in_utf8: bool) -> None:
-        """Begin an email; `in_utf8`: its addresses and headers are, rather than in ASCII."""
+    def name_sender(self, sender: Address, *, in_utf8: bool, ours: bool) -> None:
+        """Begin an email; `in_utf8`: its addresses and headers are, `ours`: because of an address of ours."""
+        if in_utf8 and not self.smtp.has_extn("SMTPUTF8"):
+            raise _no_utf8(ours=ours)
         self.begin(_Step.SENDER)
         options = ("SMTPUTF8", "BODY=8BITMIME") if in_utf8 else ()
         _expect_success(self.smtp.mail(sender.addr_spec, options))
@@ -209,11 +211,8 @@ class SmtpMailer:
         """
         sender, recipient = (message[name].addresses[0] for name in ("From", "To"))
         content = _on_the_wire(message)
-        in_utf8 = not content.isascii()
         with self._conversation(sender) as talk:
-            if in_utf8 and not talk.smtp.has_extn("SMTPUTF8"):
-                raise _no_utf8(ours=recipient.username.isascii())
-            talk.name_sender(sender, in_utf8=in_utf8)
+            talk.name_sender(sender, in_utf8=not content.isascii(), ours=recipient.username.isascii())
             talk.begin(_Step.RECIPIENT)
             _expect_success(talk.smtp.rcpt(recipient.addr_spec))
             talk.begin(_Step.CONTENT)
@@ -230,11 +229,9 @@ class SmtpMailer:
 
         `others`: further addresses that emails of ours will carry.
         """
+        is_ascii = all(address.username.isascii() for address in (sender, *others))
         with self._conversation(sender) as talk:
-            is_ascii = all(address.username.isascii() for address in (sender, *others))
-            if not is_ascii and not talk.smtp.has_extn("SMTPUTF8"):
-                raise _no_utf8(ours=True)
-            talk.name_sender(sender, in_utf8=not is_ascii)
+            talk.name_sender(sender, in_utf8=not is_ascii, ours=True)
 
     @contextmanager
     def _conversation(self, sender: Address) -> Iterator[_Conversation]:

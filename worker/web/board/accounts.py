@@ -10,16 +10,16 @@ from worker.ledger.records import DATA_CENTERS
 from worker.web.board.listing import LISTED, Cell, Filter, Listing, Table, asked_of, to_account
 
 STANDINGS = {
+    "": "all, by id",
     Standing.PENDING.value: "with pending events, the oldest first",
     Standing.DUE.value: "due for a look",
     Standing.LEASED.value: "being looked at",
     Standing.OWING.value: "waiting for an access token",
     Standing.LOST.value: "lost",
 }
-CENTERS = {"": "any", **{str(center): str(center) for center in DATA_CENTERS}}
 FILTERS = (
-    Filter("standing", "Which", {"": "all, by id", **STANDINGS}),
-    Filter("center", "Data centre", CENTERS),
+    Filter("standing", "Which", STANDINGS),
+    Filter("center", "Data centre", {"": "any", **{center: center for center in DATA_CENTERS}}),
     Filter("begins", "Id begins with"),
 )
 HEADINGS = (
@@ -46,11 +46,7 @@ def read_accounts(ledger: Ledger, given: Mapping[str, str]) -> Listing:
 
 
 def _row(each: Brief) -> tuple[Cell, ...]:
-    look: Cell = each.next_look
-    if each.leased_until:
-        look = "being looked at"
-    elif each.due_since:
-        look = "due"
+    look = "being looked at" if each.leased_until else "due" if each.due_since else each.next_look
     return (
         to_account(each.sub),
         each.state,

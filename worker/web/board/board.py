@@ -55,12 +55,6 @@ from worker.web.board.workers import read_workers_page
 from worker.web.ledger_pool import LedgerPool
 from worker.web.publisher import Publisher
 
-#: What the forms hand to the workers.
-TASKS: dict[type[Payload], str] = {
-    AcknowledgeEvent: "conferencing.acknowledge",
-    ChooseProfile: "conferencing.choose_profile",
-    DecideIncident: DECIDE,
-}
 #: Who decides here, unless they give a name: all share one token.
 BOARD = "board"
 STATIC = {
@@ -139,7 +133,7 @@ class Board:
         shown = read_letter(ledger, self._redaction, request.path_params["letter"])
         if shown is None:
             return _no_letter()
-        return page("letter.html", shown=shown, form=self._access.form(request))
+        return self._with_forms(request, "letter.html", shown=shown)
 
     async def handle_letter(self, request: Request, given: dict[str, str]) -> Response:
         """A dead letter is sent again, or dropped."""
@@ -165,8 +159,7 @@ class Board:
         shown = read_account(ledger, self._settings, request.query_params.get("account", ""))
         if shown is None:
             return _not_found("Nothing is known of such an account.")
-        sent = "sent" in request.query_params
-        return page("account.html", shown=shown, form=self._access.form(request), sent=sent)
+        return self._with_forms(request, "account.html", shown=shown)
 
     def event(self, ledger: Ledger, request: Request) -> Response:
         """Why one event has no link, as in `explain --offline`."""
@@ -176,11 +169,10 @@ class Board:
         if case is None:
             return page("untracked.html", 404, ids=ids, found=not_tracked(ledger, sub, key, at_once=True))
         removed = case.cause is Cause.PROFILE_REMOVED
-        return page(
+        return self._with_forms(
+            request,
             "event.html",
             case=case,
-            sent="sent" in request.query_params,
-            form=self._access.form(request),
             candidates=candidates_for(case.event, case.account) if removed else (),
             choice=case.account.choice_about(case.event),
         )
@@ -199,15 +191,13 @@ class Board:
         shown = read_incident(ledger, incident_id)
         if shown is None:
             return _not_found("There is no such incident any more.")
-        form, action = self._access.form(request), incident_url(incident_id)
-        sent = "sent" in request.query_params
-        return page("incident.html", shown=shown, action=action, form=form, sent=sent)
+        return self._with_forms(request, "incident.html", shown=shown, action=incident_url(incident_id))
 
     async def decide(self, request: Request, given: dict[str, str]) -> Response:
         """Something is decided about an incident."""
         incident_id = request.path_params["incident"]
         kwargs = decision_of(incident_id, given, _by(given))
-        return await self._send(DecideIncident, kwargs, f"{incident_url(incident_id)}?sent=")
+        return await self._send(DECIDE, DecideIncident, kwargs, f"{incident_url(incident_id)}?sent=")
 
     async def choose(self, _: Request, given: dict[str, str]) -> Response:
         """What takes the place of an event's removed profile, for it or for all; or no more."""
@@ -216,9 +206,10 @@ class Board:
         if given.get("which") == "one":
             kwargs |= {"calendar_id": calendar_id, "event_id": event_id}
         if "withdraw" in given:
-            return await self._send(ChooseProfile, {**kwargs, "withdraw": True}, account_url(sub) + "&sent=")
-        kwargs["to_profile_id"] = given.get("to", "")
-        return await self._send(ChooseProfile, kwargs, event_url(*ids) + "&sent=")
+            kwargs["withdraw"], back = True, account_url(sub)
+        else:
+            kwargs["to_profile_id"], back = given.get("to", ""), event_url(*ids)
+        return await self._send("conferencing.choose_profile", ChooseProfile, kwargs, back + "&sent=")
 
     async def acknowledge(self, _: Request, given: dict[str, str]) -> Response:
         """Somebody answers for an event, or takes that back."""
@@ -229,7 +220,8 @@ class Board:
             kwargs["withdraw"] = True
         else:
             kwargs |= note_and_end(given)
-        return await self._send(AcknowledgeEvent, kwargs, event_url(*ids) + "&sent=")
+        back = event_url(*ids) + "&sent="
+        return await self._send("conferencing.acknowledge", AcknowledgeEvent, kwargs, back)
 
     async def static(self, request: Request) -> Response:
         """The style sheet, script and icon: public, since they reveal nothing."""
@@ -239,11 +231,16 @@ class Board:
         kept = {"Cache-Control": "no-cache"}
         return Response(self._static[name], media_type=STATIC[name], headers=kept)
 
-    async def _send(self, model: type[Payload], kwargs: dict[str, Any], back: str) -> Response:
+    async def _send(self, task: str, model: type[Payload], kwargs: dict[str, Any], back: str) -> Response:
         """Hand a task to a worker: on to the page `back` once the broker has it."""
         parse(model, (), kwargs)
-        await self._publisher.publish(TASKS[model], kwargs)
+        await self._publisher.publish(task, kwargs)
         return RedirectResponse(back, 303)
+
+    def _with_forms(self, request: Request, template: str, **shown: Any) -> Response:
+        """A page with forms, perhaps after one of them was sent."""
+        sent = "sent" in request.query_params
+        return page(template, form=self._access.form(request), sent=sent, **shown)
 
     def _list(self, read: Callable[[Ledger, Mapping[str, str]], Listing]) -> Endpoint:
         """A page of a list, by the parameters of its address; the first one if its cursor is none."""

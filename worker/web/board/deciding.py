@@ -6,8 +6,6 @@ scanners follow every link; its form hands the decision to a worker.
 
 from __future__ import annotations
 
-from typing import Final
-
 import structlog
 from redis.exceptions import RedisError
 from starlette.requests import Request
@@ -27,15 +25,6 @@ from worker.web.publisher import Publisher
 
 #: Longer than any name.
 LONGEST_NAME = 100
-
-#: What a page says, by why there is nothing to decide: status, title, text.
-_SAID: Final = {
-    "changed": (404, "This link does not work", "Open it again from the email, in full. Nothing was done."),
-    "old": (410, "This link is too old", "It was good for a week. Nothing was done."),
-    "unknown": (410, "This incident is not known any more", "It has been over for long. Nothing was done."),
-    "over": (410, "This incident is over", "Nobody has to help with it any more. Nothing was done."),
-}
-
 USED_UP = "The link is used up: it does nothing more."
 
 log = structlog.get_logger()
@@ -60,17 +49,21 @@ class Deciding:
         """The incident, and what will happen; what came of its form; or why there is nothing to decide."""
         link = read_link(self._vault, request.path_params["token"])
         if link is None:
-            return _said("changed")
+            return _said(
+                404, "This link does not work", "Open it again from the email, in full. Nothing was done."
+            )
         try:
             found = await self._pool.run(read_incident, self._ledger, link.incident_id)
             if await self._pool.run(self._ledger.now) > link.until:
-                return _said("old")
+                return _said(410, "This link is too old", "It was good for a week. Nothing was done.")
             if found is None:
-                return _said("unknown")
+                text = "It has been over for long. Nothing was done."
+                return _said(410, "This incident is not known any more", text)
             if found.incident.link_used:
                 return _used(found, 409 if request.method == "POST" else 200)
             if not found.is_open:
-                return _said("over")
+                text = "Nobody has to help with it any more. Nothing was done."
+                return _said(410, "This incident is over", text)
             if request.method != "POST":
                 return page("decide.html", shown=found, action=request.url.path, form="")
             if is_foreign(request):
@@ -101,14 +94,13 @@ class Deciding:
         log.info("incident.decided", incident=incident_id)
         found = await self._pool.run(read_incident, self._ledger, incident_id)
         text = f"A worker carries it out now. {USED_UP}"
-        return page("decided.html", title="Decided", text=text, shown=found)
+        return _said(200, "Decided", text, found)
 
 
-def _said(why: str) -> Response:
-    status, title, text = _SAID[why]
-    return page("decided.html", status, title=title, text=text, shown=None)
+def _said(status: int, title: str, text: str, found: IncidentPage | None = None) -> Response:
+    return page("decided.html", status, title=title, text=text, shown=found)
 
 
 def _used(found: IncidentPage | None, status: int) -> Response:
     text = f"This link was used before; nothing was done now. {USED_UP}"
-    return page("decided.html", status, title="Decided already", text=text, shown=found)
+    return _said(status, "Decided already", text, found)

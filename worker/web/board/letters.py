@@ -44,10 +44,8 @@ def read_letters(ledger: Ledger, redaction: Redaction, given: Mapping[str, str])
     asked = asked_of(given, FILTERS)
 
     def fits(kept: KeptLetter) -> bool:
-        task = asked.get("task")
-        return (task is None or _short(kept.letter.task) == _short(task)) and (
-            "account" not in asked or _sub(kept) == asked["account"]
-        )
+        task, sub = kept.letter.task, _sub(kept)
+        return _short(asked.get("task", task)) == _short(task) and asked.get("account", sub) == sub
 
     letters, after = ledger.dead_letters.page(LISTED, given.get("after"), fits)
     handled = [

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from config.settings import Settings
-from worker.diagnosis.cause_table import label
+from worker.diagnosis.cause_table import UNSEEN
 from worker.diagnosis.model import Cause
 from worker.ledger.backlog import read_backlog
 from worker.ledger.ledger import Ledger
@@ -21,17 +21,6 @@ RECENT = 20
 
 
 @dataclass(frozen=True, slots=True)
-class CauseRow:
-    """Pending events of one cause, now and over the last day."""
-
-    #: The contract's name; empty for events not looked at yet.
-    word: str
-    text: str
-    now: int
-    plot: Plot
-
-
-@dataclass(frozen=True, slots=True)
 class Overview:
     """The first page."""
 
@@ -41,8 +30,9 @@ class Overview:
     backlog: Plot
     #: The backlog by the hour, newest first.
     hours: tuple[Point, ...]
-    #: Causes seen in the last day, the most frequent first, and those not seen.
-    causes: tuple[CauseRow, ...]
+    #: Causes seen in the last day (None: not looked at yet), how many events have them now, the most first.
+    causes: tuple[tuple[Cause | None, int, Plot], ...]
+    #: Those that were not seen.
     absent: tuple[str, ...]
     #: Contract JSON, but for the time.
     outcomes: tuple[Mapping[str, Any], ...]
@@ -62,15 +52,15 @@ def read_overview(ledger: Ledger, settings: Settings) -> Overview:
         points = [*(Point(s.at, s.causes.get(cause, 0)) for s in samples), Point(now, present)]
         drawn = plot(points, now)
         if drawn.highest:
-            rows.append(CauseRow(cause.value if cause else "", label(cause), present, drawn))
+            rows.append((cause, present, drawn))
         else:
-            absent.append(cause.value if cause else label(None))
+            absent.append(cause.value if cause else UNSEEN)
     return Overview(
         status=status,
         attention=tuple(troubles(status)),
         backlog=plot(total, now),
         hours=tuple(hourly(total, now)),
-        causes=tuple(sorted(rows, key=lambda row: (-row.now, -row.plot.highest))),
+        causes=tuple(sorted(rows, key=lambda row: (-row[1], -row[2].highest))),
         absent=tuple(absent),
         outcomes=tuple(
             {**each, "at": datetime.fromisoformat(each["at"])} for each in ledger.outcomes.newest(RECENT)
