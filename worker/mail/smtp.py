@@ -14,7 +14,6 @@ import ssl
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager, suppress
 from copy import deepcopy
-from dataclasses import dataclass
 from datetime import timedelta
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -144,26 +143,16 @@ class _Step(StrEnum):
 
 
 class _Smtp(smtplib.SMTP):
-    """Remembers the last reply: smtplib forgets why a login was refused if the server then hangs up."""
+    """A conversation: an open connection, its current step, and its deadline."""
 
+    #: smtplib forgets why a login was refused if the server then hangs up.
     last_reply = (0, b"")
+    step = _Step.CONNECT
+    ends = 0.0
 
     def getreply(self) -> tuple[int, bytes]:
         self.last_reply = super().getreply()
         return self.last_reply
-
-
-class _SmtpOverTls(_Smtp, smtplib.SMTP_SSL):
-    pass
-
-
-@dataclass(slots=True)
-class _Conversation:
-    """An open connection, its current step, and its deadline."""
-
-    smtp: _Smtp
-    ends: float
-    step: _Step = _Step.CONNECT
 
     def begin(self, step: _Step) -> None:
         """Move on to this step; TimeoutError if no time is left for it."""
@@ -174,18 +163,22 @@ class _Conversation:
     def say_hello(self) -> None:
         """Say EHLO, and learn what the server offers."""
         self.begin(_Step.EHLO)
-        reply = self.smtp.ehlo()
+        reply = self.ehlo()
         if reply[0] in {500, 502}:  # an old server, which only knows HELO
-            reply = self.smtp.helo()
+            reply = self.helo()
         _expect_success(reply)
 
     def name_sender(self, sender: Address, *, in_utf8: bool, ours: bool) -> None:
         """Begin an email; `in_utf8`: its addresses and headers are, `ours`: because of an address of ours."""
-        if in_utf8 and not self.smtp.has_extn("SMTPUTF8"):
+        if in_utf8 and not self.has_extn("SMTPUTF8"):
             raise _no_utf8(ours=ours)
         self.begin(_Step.SENDER)
         options = ("SMTPUTF8", "BODY=8BITMIME") if in_utf8 else ()
-        _expect_success(self.smtp.mail(sender.addr_spec, options))
+        _expect_success(self.mail(sender.addr_spec, options))
+
+
+class _SmtpOverTls(_Smtp, smtplib.SMTP_SSL):
+    pass
 
 
 class SmtpMailer:
@@ -214,9 +207,9 @@ class SmtpMailer:
         with self._conversation(sender) as talk:
             talk.name_sender(sender, in_utf8=not content.isascii(), ours=recipient.username.isascii())
             talk.begin(_Step.RECIPIENT)
-            _expect_success(talk.smtp.rcpt(recipient.addr_spec))
+            _expect_success(talk.rcpt(recipient.addr_spec))
             talk.begin(_Step.CONTENT)
-            reply = talk.smtp.data(content)  # raises if the command itself is refused
+            reply = talk.data(content)  # raises if the command itself is refused
             talk.step = _Step.END
             _expect_success(reply)
 
@@ -234,29 +227,29 @@ class SmtpMailer:
             talk.name_sender(sender, in_utf8=not is_ascii, ours=True)
 
     @contextmanager
-    def _conversation(self, sender: Address) -> Iterator[_Conversation]:
+    def _conversation(self, sender: Address) -> Iterator[_Smtp]:
         """A logged-in connection; an error's meaning depends on the step where it happens."""
         ends = monotonic() + 3 * self._timeout.total_seconds()
         talk = None
         try:
-            with closing(self._connect(sender)) as smtp:
-                talk = _Conversation(smtp, ends)
+            with closing(self._connect(sender)) as talk:
+                talk.ends = ends
                 talk.say_hello()
                 if self._target.security == "starttls":
                     talk.begin(_Step.STARTTLS)
-                    smtp.starttls(context=self._tls)
+                    talk.starttls(context=self._tls)
                     talk.say_hello()
                 talk.begin(_Step.LOGIN)
                 if self._target.user is not None and self._target.password is not None:
-                    smtp.login(self._target.user, self._target.password)
+                    talk.login(self._target.user, self._target.password)
                 yield talk
                 with suppress(OSError):  # the server has the email, so a failed QUIT does not matter
-                    smtp.quit()
+                    talk.quit()
         # OSError includes smtplib's, whose text may quote addresses and goes no further; binascii.Error is a
         # challenge at login that cannot be decoded.
         except (OSError, binascii.Error) as error:
-            if isinstance(error, smtplib.SMTPServerDisconnected) and talk and talk.smtp.last_reply[0] >= 400:
-                error = smtplib.SMTPResponseException(*talk.smtp.last_reply)
+            if isinstance(error, smtplib.SMTPServerDisconnected) and talk and talk.last_reply[0] >= 400:
+                error = smtplib.SMTPResponseException(*talk.last_reply)
             raise self._judge(talk.step if talk else _Step.CONNECT, error) from None
 
     def _connect(self, sender: Address) -> _Smtp:
