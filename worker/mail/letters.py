@@ -30,7 +30,7 @@ from jinja2 import (
 )
 from jinja2.nodes import EvalContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from worker import wording
 from worker.addresses import address as mail_address
@@ -48,7 +48,7 @@ PARTS: Final = ("subject.txt", "body.txt", "body.html")
 
 #: How many meetings a letter lists, before "and N more".
 LISTED_MEETINGS: Final = 50
-_SUBJECT_LIMIT: Final = 149
+SUBJECT_LIMIT: Final = 149
 _SUFFIXES: Final = (".txt", ".html")
 _LOCALE: Final = re.compile(r"[a-z]{2,3}(_[A-Za-z]{2,4})*")
 
@@ -194,7 +194,7 @@ class Letters:
             raise ValueError("a reminder needs at least one affected meeting")
         templates = self._templates(email.reader.locale)
         values = self._values(email, templates.language)
-        subject = wording.header(templates.render(f"{values['letter']}.subject.txt", values), _SUBJECT_LIMIT)
+        subject = wording.header(templates.render(f"{values['letter']}.subject.txt", values), SUBJECT_LIMIT)
         values["subject"] = subject
         to = mail_address(email.reader.address)
         return Letter(
@@ -384,7 +384,7 @@ def _bdi(text: str) -> Markup:
 
 
 def _mailto(address: str) -> Markup:
-    return Markup('<a href="mailto:{0}" style="color: inherit">{0}</a>').format(escape(address))
+    return Markup('<a href="mailto:{0}" style="color: inherit">{0}</a>').format(address)
 
 
 def _place(error: Exception, name: str) -> str:

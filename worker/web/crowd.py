@@ -37,23 +37,20 @@ class Crowd:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Whoever asks whether we live is never turned away, and has no body that we read.
         if scope["type"] != "http" or scope["path"] == HEALTH:
-            await self._app(scope, receive, send)
-            return
+            return await self._app(scope, receive, send)
         try:
             async with asyncio.timeout(BODY_SECONDS) as limit:
                 body = await self._whole_body(Request(scope, receive), limit)
         except ClientDisconnect:
             return
         except TimeoutError:
-            await _refuse(408, "The body did not arrive in time.")(scope, receive, send)
-            return
+            return await _refuse(408, "The body did not arrive in time.")(scope, receive, send)
         if body is None:
-            await _refuse(413, f"The body may have at most {LARGEST_PAYLOAD} bytes.")(scope, receive, send)
-            return
+            text = f"The body may have at most {LARGEST_PAYLOAD} bytes."
+            return await _refuse(413, text)(scope, receive, send)
         if self._inside >= MOST_AT_A_TIME:
-            answer = _refuse(503, "Too many requests are open. Try again later.", RETRY_AFTER)
-            await answer(scope, receive, send)
-            return
+            text = "Too many requests are open. Try again later."
+            return await _refuse(503, text, RETRY_AFTER)(scope, receive, send)
         self._inside += 1
         try:
             await self._app(scope, _given(body, receive), send)

@@ -61,7 +61,6 @@ def _lines(text: str) -> Markup:
     return Markup("\n").join(kept)
 
 
-#: The page that resolves a trouble, or shows what it is about; those without one have a command.
 _PAGES = {
     Kind.SERVICE_FAILING: "/incidents",
     Kind.PROFILES_LAPSED: "/incidents",
@@ -80,7 +79,7 @@ _PAGES = {
 
 
 def trouble_url(kind: Kind) -> str | None:
-    """The URL of the page that resolves a trouble, or shows what it is about; None without one."""
+    """The URL of the page that resolves a trouble or shows it; None for one that has a command instead."""
     return _PAGES.get(kind)
 
 
