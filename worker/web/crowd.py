@@ -37,20 +37,23 @@ class Crowd:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Whoever asks whether we live is never turned away, and has no body that we read.
         if scope["type"] != "http" or scope["path"] == HEALTH:
-            return await self._app(scope, receive, send)
+            await self._app(scope, receive, send)
+            return
         try:
             async with asyncio.timeout(BODY_SECONDS) as limit:
                 body = await self._whole_body(Request(scope, receive), limit)
         except ClientDisconnect:
             return
         except TimeoutError:
-            return await _refuse(408, "The body did not arrive in time.")(scope, receive, send)
+            await _refuse(408, "The body did not arrive in time.")(scope, receive, send)
+            return
         if body is None:
-            text = f"The body may have at most {LARGEST_PAYLOAD} bytes."
-            return await _refuse(413, text)(scope, receive, send)
+            await _refuse(413, f"The body may have at most {LARGEST_PAYLOAD} bytes.")(scope, receive, send)
+            return
         if self._inside >= MOST_AT_A_TIME:
-            text = "Too many requests are open. Try again later."
-            return await _refuse(503, text, RETRY_AFTER)(scope, receive, send)
+            answer = _refuse(503, "Too many requests are open. Try again later.", RETRY_AFTER)
+            await answer(scope, receive, send)
+            return
         self._inside += 1
         try:
             await self._app(scope, _given(body, receive), send)
