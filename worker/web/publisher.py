@@ -36,12 +36,10 @@ class Publisher:
             }
         self._app = Celery("conferencing", set_as_current=False)
         self._app.conf.update(
-            {
-                **config,
-                "broker_connection_timeout": STEP_SECONDS,
-                "broker_pool_limit": THREADS,
-                "result_backend": "disabled://",
-            }
+            config,
+            broker_connection_timeout=STEP_SECONDS,
+            broker_pool_limit=THREADS,
+            result_backend="disabled://",
         )
         # Made now rather than for the first notification, as it takes half a second.
         _ = self._app.amqp.default_queue

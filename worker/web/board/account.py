@@ -139,11 +139,7 @@ def _settled(sub: str, stored: Stored) -> tuple[Cell, ...]:
     event = stored.event
     state = str(event.last["state"]) if event.last else "unknown"
     text = "has its link" if state == "assigned" else f"closed: {label(event.cause)}"
-    return (
-        text,
-        to_event(sub, event.key.calendar_id, event.key.event_id),
-        event.starts_at,
-    )
+    return text, to_event(sub, event.key), event.starts_at
 
 
 def _of_some(some: bool, title: str) -> str:

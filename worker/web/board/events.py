@@ -97,7 +97,7 @@ def _row(each: Listed) -> tuple[Cell, ...]:
     told = f"acknowledged {given.text}" if given else "escalated" if event.escalated else None
     return (
         event.starts_at or "unknown",
-        to_event(each.sub, event.key.calendar_id, event.key.event_id),
+        to_event(each.sub, event.key),
         to_account(each.sub),
         CAUSES[event.cause.value] if event.cause else UNSEEN,
         provider(event.provider) if event.provider else None,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from worker.intake.payloads import LONGEST_ID
+from worker.ledger.records import EventKey
 from worker.web.board.urls import account_url, event_url, list_url
 
 #: How many rows a page shows.
@@ -26,9 +27,9 @@ def to_account(sub: str | None) -> To | None:
     return To(account_url(sub), sub) if sub else None
 
 
-def to_event(sub: str, calendar_id: str, event_id: str) -> To:
+def to_event(sub: str, key: EventKey) -> To:
     """The way to an event."""
-    return To(event_url(sub, calendar_id, event_id), event_id)
+    return To(event_url(sub, key.calendar_id, key.event_id), key.event_id)
 
 
 #: What stands in a table: text from anywhere, a number, a time, a link, or nothing.

@@ -8,6 +8,7 @@ from typing import Any
 
 from worker.ledger.ledger import Ledger
 from worker.ledger.outgoing import OutcomeType
+from worker.ledger.records import EventKey
 from worker.web.board.events import CAUSES
 from worker.web.board.listing import LISTED, Cell, Filter, Listing, Table, To, asked_of, to_account, to_event
 from worker.web.board.urls import incident_url
@@ -64,7 +65,7 @@ def _row(outcome: Mapping[str, Any]) -> tuple[Cell, ...]:
     sub, event_id, detail = outcome["sub"], outcome["event_id"], outcome["detail"]
     about: Cell = None
     if event_id:
-        about = to_event(sub, outcome["calendar_id"], event_id)
+        about = to_event(sub, EventKey(outcome["calendar_id"], event_id))
     elif detail.get("incident"):
         about = To(incident_url(str(detail["incident"])), f"incident {detail['incident']}")
     text = WORDS.get(outcome["type"], outcome["type"])

@@ -80,10 +80,10 @@ def _of_event(ledger: Ledger, event_id: str) -> list[Hit]:
 
 
 def _row(sub: str, event: TrackedEvent) -> tuple[Cell, ...]:
-    state, key = _state(event), event.key
+    state = _state(event)
     return (
-        to_event(sub, key.calendar_id, key.event_id),
-        key.calendar_id,
+        to_event(sub, event.key),
+        event.key.calendar_id,
         to_account(sub),
         event.starts_at or "unknown",
         state,
