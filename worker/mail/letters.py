@@ -185,10 +185,9 @@ class Letters:
         return (*translated(), *sorted(folders - set(translated())))
 
     def write(self, email: UserEmail) -> Letter:
-        """The letter for what one user is told.
+        """The letter for what one user is told; ValueError if the address is not plain.
 
-        ValueError if the address is not plain, or no meeting is affected by what a reminder is about, as then
-        none is due (contract §4, `RECONCILER_RELINK_REMINDERS`).
+        Also if a reminder has no meeting: then none is due (contract §4, `RECONCILER_RELINK_REMINDERS`).
         """
         if isinstance(email, RelinkEmail) and email.reminder and not email.meetings:
             raise ValueError("a reminder needs at least one affected meeting")

@@ -15,9 +15,10 @@ from worker.explain.chronicle import history_of
 from worker.explain.explanation import sections
 from worker.explain.reply import reply
 from worker.ledger.records import from_ms
+from worker.run.deciding import same_provider
 from worker.trouble import Kind
 from worker.web.board.events import CAUSES
-from worker.web.board.incidents import COUNTED, FOR_OTHERS, picked_for
+from worker.web.board.incidents import COUNTED, FOR_OTHERS
 from worker.web.board.listing import To
 from worker.web.board.outcomes import WORDS
 from worker.web.board.urls import account_url, event_url, incident_url, letter_url, list_url
@@ -109,7 +110,7 @@ _TEMPLATES.globals |= {
     "list_url": list_url,
     "NAVIGATION": NAVIGATION,
     "trouble_url": trouble_url,
-    "picked_for": picked_for,
+    "same_provider": same_provider,
     "COUNTED": COUNTED,
     "OUTCOMES": WORDS,
     "FOR_OTHERS": FOR_OTHERS,
