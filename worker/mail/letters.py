@@ -219,8 +219,8 @@ class Letters:
 
     def own_files(self, kind: str) -> list[str]:
         """The company's own files for the parts of a letter, in any language."""
-        places = [(locale, f"{kind}.{part}") for locale in self.languages for part in PARTS]
-        files = {self._templates(locale).own_file(name) for locale, name in places}
+        templates = [self._templates(locale) for locale in self.languages]
+        files = {each.own_file(f"{kind}.{part}") for each in templates for part in PARTS}
         return sorted(file for file in files if file)
 
     def _templates(self, wanted: str | None) -> _Templates:
