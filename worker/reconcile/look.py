@@ -203,7 +203,7 @@ class Looker:
         profiles = readings.profiles
         former = work.lease.account.choices
         work.lease = lease = _with_users_choices(work.lease, profiles)
-        back = reconnected(lease.account.memo, profiles) if profiles else frozenset[str]()
+        back = reconnected(lease.account.memo, profiles)
         self._judge(work, back)
         self._reopen(work)
         self._restart_waiting(work, back)
@@ -509,7 +509,7 @@ class Looker:
                 refused = TokenOwed(found_useless(lease).since) if owed else Unauthorized(error.reason)
                 return diagnose(stored.event.request, Observation(refused), lease.now, self.policy)
         profiles = readings.profiles
-        back = reconnected(lease.account.memo, profiles) if profiles else frozenset()
+        back = reconnected(lease.account.memo, profiles)
         lease = _with_users_choices(lease, profiles)
         return judge(lease, stored, readings, back, self.policy).diagnosis
 

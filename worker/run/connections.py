@@ -15,7 +15,6 @@ from worker.ledger.answers import Answers
 from worker.ledger.leases import Change, Lease, LeaseLost
 from worker.ledger.records import from_ms, to_ms
 from worker.mail.connect_links import DONE
-from worker.mail.relink_links import refusal
 from worker.reconcile.episodes import key_of_service
 from worker.reconcile.relinks import arrived
 from worker.run.looks import acquire, reconcile_account
@@ -106,7 +105,7 @@ def _asked(services: Services, lease: Lease, provider_name: str) -> dict[str, st
         address = session.authorize_conferencing(
             provider_name, origin_of(services.settings.webhook_url or "") + DONE
         )
-    refused = refusal(address, looker.rules.hosts, looker.rules.trusted_origin)
+    refused = looker.rules.refusal(address)
     if refused:
         log.error("connect.refused", sub=lease.sub, reason=refused.replace("relink", "connect"))
         return {"said": Said.REFUSED}
