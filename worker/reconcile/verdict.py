@@ -35,7 +35,6 @@ from worker.ledger.packing import unpack_notice
 from worker.ledger.records import (
     DELAYED,
     TOLD,
-    Account,
     Acknowledgement,
     Choice,
     EventKey,
@@ -130,19 +129,27 @@ def judge(lease: Lease, stored: Stored, readings: Readings, back: frozenset[str]
         event = event.saw(seen, now)
     if event.waits_for in back or _has_calendar_again(event, profiles):
         event = event.asked_again(now)
-    choice = lease.account.choice_about(event)
+    account, asked_for = lease.account, event.profile_id or ""
+    choice, last_notice_at = account.choice_about(event), account.last_notice_at
     diagnosis = by_sight(sighting)
     if diagnosis is None:
+        request = event.request_with(
+            # We still know the provider and the name of a profile that was listed once and is gone.
+            event.provider_name or account.memo.providers.get(asked_for),
+            profile_name=account.profile_names.get(asked_for),
+            account_email=account.email,
+            chosen=Chosen(choice.to_profile_id, choice.by) if choice else None,
+        )
         unwritable = why_not_written(event, seen) if seen and profiles and undecided(seen, now) else None
         failing_since = lease.outage(Cause.PROVIDER_OUTAGE, event.provider_name)
         observation = Observation(sighting, profiles, unwritable, failing_since)
-        diagnosis = _diagnose(event, observation, lease.account, choice, now, policy)
+        diagnosis = diagnose(request, observation, now, policy)
     return Judged(
         stored,
         event,
         diagnosis,
         seen,
-        _notices_arrive(lease.account, now),
+        last_notice_at is not None and now - last_notice_at < NOTICES_LIVE_FOR,
         lease.acknowledgement(event.key),
         choice,
         **_together(lease, stored.event, event, diagnosis, policy),
@@ -190,33 +197,6 @@ def is_news(judged: Judged) -> bool:
     if diagnosis.state is not State.PENDING:
         return True
     return diagnosis.remedy is not Remedy.WAIT and diagnosis.cause is not judged.before.event.cause
-
-
-def _diagnose(
-    event: TrackedEvent,
-    observation: Observation,
-    account: Account,
-    choice: Choice | None,
-    now: datetime,
-    policy: Policy,
-) -> Diagnosis:
-    provider_name, name = event.provider_name, None
-    if event.profile_id is not None:
-        # We still know the provider and the name of a profile that was listed once and is gone.
-        provider_name = provider_name or account.memo.providers.get(event.profile_id)
-        name = account.profile_names.get(event.profile_id)
-    request = event.request_with(
-        account_email=account.email,
-        provider_name=provider_name,
-        profile_name=name,
-        chosen=Chosen(choice.to_profile_id, choice.by) if choice else None,
-    )
-    return diagnose(request, observation, now, policy)
-
-
-def _notices_arrive(account: Account, now: datetime) -> bool:
-    """Whether notifications about the account's events are known to reach us."""
-    return account.last_notice_at is not None and now - account.last_notice_at < NOTICES_LIVE_FOR
 
 
 class WriteEnd(Enum):
@@ -268,6 +248,10 @@ class Verdict:
     change: EventChange
     #: For the account's user, if the last resort was used: the email's id, and what it says.
     letter: tuple[str, FallbackEmail] | None = None
+
+    def __post_init__(self) -> None:
+        # Pack now, so that a failure counts against this event.
+        _ = self.change.value
 
     @property
     def after(self) -> TrackedEvent:
@@ -347,11 +331,12 @@ def conclude(
         if judged.seen is None:
             # Nothing shows that it is to happen after all: it stays closed until it was read.
             after = replace(draft.after, last=event.last)
-            return _verdict(diagnosis, EventChange(judged.before, after))
+            return Verdict(diagnosis, EventChange(judged.before, after))
         draft.add_outcome(OutcomeType.REOPENED, {})
     over = _acknowledged(draft, judged.acknowledged)
     if diagnosis.state is State.ASSIGNED:
-        _add_assigned(draft, event, policy, judged.choice)
+        _add_unanswered(draft, event, policy, judged.choice)
+        draft.add_outcome(OutcomeType.ASSIGNED, diagnosis.detail)
     elif diagnosis.state is State.CLOSED:
         if not event.was_closed:
             draft.add_outcome(OutcomeType.CLOSED, {})
@@ -367,29 +352,18 @@ def conclude(
         _add_write(draft, write, judged.before.event, policy, judged.choice)
     if relink:
         _add_relink(draft, relink)
-    before = write.before if write else judged.before
-    settled = diagnosis.state is not State.PENDING
-    taken = judged.seen is not None
     change = EventChange(
-        before,
+        write.before if write else judged.before,
         draft.after,
-        settled,
-        tuple(draft.outcomes),
-        notice_taken=taken,
+        settle=diagnosis.state is not State.PENDING,
+        outcomes=tuple(draft.outcomes),
+        notice_taken=judged.seen is not None,
         unacknowledged=over,
         held=judged.held,
         report=judged.report,
         works=judged.works,
     )
-    return _verdict(diagnosis, change, draft.letter)
-
-
-def _verdict(
-    diagnosis: Diagnosis, change: EventChange, letter: tuple[str, FallbackEmail] | None = None
-) -> Verdict:
-    # Pack now, so that a failure counts against this event.
-    _ = change.value
-    return Verdict(diagnosis, change, letter)
+    return Verdict(diagnosis, change, draft.letter)
 
 
 def _acknowledged(draft: _Draft, given: Acknowledgement | None) -> bool:
@@ -407,15 +381,6 @@ def _acknowledged(draft: _Draft, given: Acknowledgement | None) -> bool:
     over = "its time has passed" if ended else "its cause changed"
     draft.after = replace(after.answered_for(given, over, now), notified=news)
     return True
-
-
-def _add_assigned(draft: _Draft, event: TrackedEvent, policy: Policy, choice: Choice | None) -> None:
-    """It has its link."""
-    if event.writes:
-        _add_unanswered(draft, event, policy, choice)
-    diagnosis = draft.diagnosis
-    detail = {"join_url": diagnosis.join_url, "provider_name": diagnosis.detail.get("provider_name")}
-    draft.add_outcome(OutcomeType.ASSIGNED, detail)
 
 
 def _add_unanswered(draft: _Draft, event: TrackedEvent, policy: Policy, choice: Choice | None) -> None:
