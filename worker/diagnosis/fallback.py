@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from worker.diagnosis.model import (
     Cause,
@@ -47,7 +47,8 @@ def with_last_resort(
         return (
             replace(diagnosis, evidence=(*diagnosis.evidence, observation.unwritable)) if near else diagnosis
         )
-    hurry = start.instant - _too_late(policy)
+    # Later than that, no look is sure to come after a link that has to be made first.
+    hurry = start.instant - 2 * policy.recheck_min
     found = _next_rung(diagnosis.cause, request, profiles, policy, in_a_hurry=now >= hurry)
     if found is None:
         return diagnosis
@@ -75,11 +76,6 @@ def is_room(join_url: str | None, policy: Policy) -> bool:
     """Whether a link is that of one of the company's own rooms."""
     before, found, after = (policy.fallback_url or "").partition("{key}")
     return bool(found and join_url and join_url.startswith(before) and join_url.endswith(after))
-
-
-def _too_late(policy: Policy) -> timedelta:
-    """Within this before the start, no look is sure to come after a link that has to be made first."""
-    return 2 * policy.recheck_min
 
 
 def _next_rung(
