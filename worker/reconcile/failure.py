@@ -1,19 +1,7 @@
 """What happens to an event whose looks fail: it is looked at again, and finally parked.
 
-- An error from outside (Cronofy, Redis, the vault, this machine) is nobody's fault and never counts,
-  however long it lasts.
-- Reading, judging, writing and packing are guarded per event: what one raises is an attempt of that event
-  alone, and the look's other events still get their verdicts.
-- A look that fails as a whole, or a process that dies, blames no event yet: from then on each of its events
-  is looked at alone, after those that are not. So is every event with an attempt.
-- A look at one event alone is counted before it begins, so a dead process counts too. A diagnosis clears
-  the count.
-- At RECONCILER_MAX_ATTEMPTS the event is parked: a dead letter holds the way back, a person is notified
-  once, and no look takes the event up until someone asks for it.
-
-A look at one event alone must not take down other accounts in its process, so a batch hands its account to
-a task of its own (`is_alone`). It does the same with an account whose last two looks never ended. If the
-third does not end either, the account itself is at fault, and each of its events is looked at alone.
+docs/architecture.md has the rules and the reasons for them. At RECONCILER_MAX_ATTEMPTS a dead letter holds
+the way back, and a person is notified once.
 """
 
 from __future__ import annotations
@@ -291,11 +279,8 @@ def _is_due(event: TrackedEvent, now: datetime) -> bool:
     next_look = event.next_look
     if next_look is None:
         return False
-    try:
-        return is_due(from_ms(next_look), interval_of(event), now)
-    except Exception:
-        # The record cannot say: a look shows what is wrong with it.
-        return True
+    # If the record cannot say, a look shows what is wrong with it.
+    return _or_none(lambda: is_due(from_ms(next_look), interval_of(event), now)) is not False
 
 
 def _or_none(read: Callable[[], T]) -> T | None:
