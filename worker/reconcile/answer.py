@@ -67,8 +67,3 @@ def _answer(sub: str, event: TrackedEvent, diagnosis: Mapping[str, Any], *, over
         **diagnosis,
         "next_check_at": None if over or event.next_look is None else from_ms(event.next_look).isoformat(),
     }
-
-
-def with_note(answer: dict[str, Any], note: str) -> dict[str, Any]:
-    """The answer with one more sentence of evidence."""
-    return {**answer, "evidence": [*answer["evidence"], note]}
