@@ -61,7 +61,7 @@ class Channels:
         with self.cronofy.session(account, CALLS) as session:
             try:
                 found = self._settle(session, account.sub, before)
-            except (*PUT_OFF, GrantRefused, TokenNeeded):
+            except (*PUT_OFF, GrantRefused, TokenNeeded, RedisError):
                 raise
             except Refused as error:
                 # The plan, scope or kind of token rules it out; the account's events do not need it.
@@ -71,8 +71,6 @@ class Channels:
             except CronofyError as error:
                 log.warning("channel.failed", sub=account.sub, reason=error.reason, status=error.status)
                 return _failed(before)
-            except RedisError:
-                raise
             except Exception:
                 # Otherwise it would be due again at once, forever.
                 log.exception("channel.crashed", sub=account.sub)
@@ -94,16 +92,16 @@ class Channels:
             _left_open(account.sub, channel_id, error)
 
     def _settle(self, session: Session, sub: str, before: NotificationChannel) -> OpenChannel:
+        account_of, address = self.callbacks.account_of, self.callbacks.of(sub)
         listed = session.channels()
-        ours = [c for c in listed if c.channel_id == before.channel_id or self._names(c, sub)]
+        ours = [c for c in listed if c.channel_id == before.channel_id or account_of(c.callback_url) == sub]
         # An address that names the account by an older vault key is replaced while we can read it.
-        current = [c for c in ours if c.callback_url == self.callbacks.of(sub)]
+        current = [c for c in ours if c.callback_url == address]
         # Keep the one we know; failing that, every check keeps the same one.
         current.sort(key=lambda c: (c.channel_id != before.channel_id, c.channel_id))
         if current:
             kept = current[0]
         else:
-            address = self.callbacks.of(sub)
             kept = OpenChannel(channel_id=session.open_channel(address).channel_id, callback_url=address)
             log.info("channel.opened", sub=sub, channel_id=kept.channel_id, reason=_why(before, ours))
         for other in ours:
@@ -113,9 +111,6 @@ class Channels:
                 except Refused as error:
                     _left_open(sub, other.channel_id, error)
         return kept
-
-    def _names(self, channel: OpenChannel, sub: str) -> bool:
-        return self.callbacks.account_of(channel.callback_url) == sub
 
 
 def check_channel(channels: Channels | None, ledger: Ledger, lease: Lease) -> CronofyError | None:

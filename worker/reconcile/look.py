@@ -244,7 +244,7 @@ class Looker:
             if verdict:
                 verdicts.append(verdict)
         mails = [self.emails.relink(mail_id, lease.sub, email, now) for mail_id, email in relinks.emails]
-        mails += [self.emails.fallback(*verdict.letter, now) for verdict in verdicts if verdict.letter]
+        mails += [self.emails.letter(*verdict.letter, now) for verdict in verdicts if verdict.letter]
         change = Change(
             events=[*work.changes, *(v.change for v in verdicts), *(f.change for f in work.failures)],
             memo=replace(account.memo, episodes=relinks.episodes),

@@ -91,23 +91,16 @@ def _waited_for(
     """
     profiles = set()
     for event in due:
-        profile_id = event.waits_for
+        profile_id = event.waits_for if event.cause is Cause.CREDENTIALS_EXPIRED else None
+        episode = memo.episodes.get(profile_id) if profile_id else None
+        if profile_id is None or episode is None or is_postponed(episode):
+            return frozenset()
         read_lately = event.read_at is not None and now - from_ms(event.read_at) < READ_AT_LEAST_EVERY
         upcoming = event.starts_at is not None and event.starts_at > now
-        if (
-            event.cause is not Cause.CREDENTIALS_EXPIRED
-            or profile_id is None
-            or not (read_lately and upcoming)
-        ):
+        reminder = next_reminder(episode, rules.reminders)
+        if not (read_lately and upcoming) or (reminder is not None and now >= reminder):
             return frozenset()
         profiles.add(profile_id)
-    for profile_id in profiles:
-        episode = memo.episodes.get(profile_id)
-        if episode is None or is_postponed(episode):
-            return frozenset()
-        reminder = next_reminder(episode, rules.reminders)
-        if reminder is not None and now >= reminder:
-            return frozenset()
     return frozenset(profiles)
 
 
@@ -189,10 +182,7 @@ def observe(
     learnt, and one of `ACCOUNT_REFUSED` whenever Cronofy refuses the account.
     """
     readings = Readings()
-    if not plan.windows:
-        readings.userinfo = session.userinfo()
-        return readings
-    if plan.waited_for:
+    if plan.waited_for or not plan.windows:
         readings.userinfo = session.userinfo()
         if plan.waited_for <= set(readings.userinfo.profiles.disconnected):
             readings.sightings = {event.key: event.remembered for event in due}
