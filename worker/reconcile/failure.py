@@ -131,13 +131,8 @@ def isolated(stored: Stored, now: datetime) -> EventChange:
     return EventChange(stored, after)
 
 
-def counted(stored: Stored) -> EventChange:
-    """Count a look at this event alone before it begins; `uncounted` takes it back."""
-    return EventChange(stored, replace(stored.event, attempts=stored.event.attempts + 1))
-
-
 def uncounted(stored: Stored) -> EventChange:
-    """Take the count back: the look failed or was put off from outside."""
+    """Take back that a look at this event alone was counted: it failed or was put off from outside."""
     return EventChange(stored, replace(stored.event, attempts=max(0, stored.event.attempts - 1)))
 
 
@@ -217,7 +212,7 @@ class Failures:
         # An event that was singled out starts with a count that it did not cause.
         if stored.event.attempts >= max(self.limit, 2):
             return self._parked(lease, stored, Fault(DIED), stored.event.attempts)
-        return counted(stored)
+        return EventChange(stored, replace(stored.event, attempts=stored.event.attempts + 1))
 
     def damaged(self, lease: Lease, damaged: Damaged, fault: Fault | None = None) -> Failure:
         """A stored value that is not a record: it moves to the dead letters at once.

@@ -35,7 +35,6 @@ from worker.ledger.leases import AskAgain, Change, EventChange, Lease, LeaseLost
 from worker.ledger.ledger import Ledger
 from worker.ledger.outgoing import Outcome, OutcomeType, refused_elsewhere
 from worker.ledger.records import Account, EventKey, Obstacle, Stored, to_ms
-from worker.mail.letters import Reader
 from worker.reconcile.channel_check import Channels, check_channel
 from worker.reconcile.connects import chosen_by_user
 from worker.reconcile.emails import Emails
@@ -230,7 +229,8 @@ class Looker:
                 early=self.rules.early and _asks_profiles(lease),
                 wanted=_services_wanted(work),
             )
-        user = None if self.dry_run else _reader(account, address)
+        can_write = address and deliverable(address) and not self.dry_run
+        user = reader_of(account, address or "") if can_write else None
         verdicts: list[Verdict] = []
         for judged in work.judged:
             write, note = writes.get(judged.key), relinks.notes.get(judged.key)
@@ -394,7 +394,8 @@ class Looker:
             step, observation = None, Observation(Unauthorized(error.reason))
             detail = {"reason": error.reason}
             cause = Cause.ACCOUNT_UNAUTHORIZED
-            reconnect = self._reconnect(lease)
+            if not self.dry_run:
+                reconnect = plan_reconnect(lease.account, _affected(lease.events), lease.now, self.rules)
             if reconnect.emails:
                 detail["mail_id"] = reconnect.emails[0][0]
             outcomes = (Outcome(OutcomeType.ACCOUNT_LOST, lease.sub, lease.now, cause=cause, detail=detail),)
@@ -428,12 +429,6 @@ class Looker:
         log_account(outcomes)
         log_verdicts(lease.sub, verdicts, committed)
         return LookResult()
-
-    def _reconnect(self, lease: Lease) -> ReconnectPlan:
-        """The emails to the user of an account that is lost now; none in a dry run."""
-        if self.dry_run:
-            return ReconnectPlan()
-        return plan_reconnect(lease.account, _affected(lease.events), lease.now, self.rules)
 
     def _failed_as_a_whole(self, lease: Lease, chosen: Chosen, error: Exception) -> LookResult:
         """Handle an error that no single event's guard caught."""
@@ -566,11 +561,6 @@ def _services_wanted(work: _Work) -> frozenset[str]:
     judged = {each.key: each.diagnosis.as_json for each in work.judged}
     diagnoses = [judged.get(s.event.key, s.event.last) for s in work.lease.events if s.event.parked is None]
     return frozenset(filter(None, map(connect_key, diagnoses)))
-
-
-def _reader(account: Account, address: str | None) -> Reader | None:
-    """The account's user, if an email can be sent to them."""
-    return reader_of(account, address) if address and deliverable(address) else None
 
 
 def _remember(account: Account, readings: Readings) -> Account:

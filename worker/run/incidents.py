@@ -36,11 +36,6 @@ class Figures:
     #: It keeps the whole fleet from its work.
     whole_fleet: bool = False
 
-    @property
-    def goes_on(self) -> bool:
-        """Whether it is not over."""
-        return self.whole_fleet or self.events > 0
-
 
 def figures(ledger: Ledger, incident: Incident, counted: int = COUNTED) -> Figures:
     """Count an incident's events and accounts; of more than `counted` events at least that many accounts."""
@@ -57,22 +52,15 @@ def figures(ledger: Ledger, incident: Incident, counted: int = COUNTED) -> Figur
 
 def members(ledger: Ledger, incident: Incident, most: int = READ) -> list[Listed]:
     """Up to `most` of an incident's events, the soonest first."""
-    return [each for page in _pages(ledger, incident, most) for each in page][:most]
-
-
-def _pages(ledger: Ledger, incident: Incident, most: int) -> Iterator[Sequence[Listed]]:
-    after, found = None, 0
-    while found < most:
-        page = ledger.lists.page(Wanted(incident=incident.incident_id), min(READ, most), after)
-        yield page.events
-        found, after = found + len(page.events), page.after
+    found: list[Listed] = []
+    wanted, after = Wanted(incident=incident.incident_id), None
+    while len(found) < most:
+        page = ledger.lists.page(wanted, min(READ, most), after)
+        found += page.events
+        after = page.after
         if after is None:
-            return
-
-
-def affected(listed: Sequence[Listed], accounts: Accounts) -> tuple[Affected, ...]:
-    """These events as an email shows them."""
-    return tuple(_affected(each, accounts[each.sub]) for each in listed)
+            break
+    return found[:most]
 
 
 def removed_profiles(listed: Sequence[Listed], accounts: Accounts) -> tuple[RemovedProfile, ...]:
@@ -99,7 +87,8 @@ class Accounts:
         return self._read[sub]
 
 
-def _affected(listed: Listed, account: Account) -> Affected:
+def affected(listed: Listed, account: Account) -> Affected:
+    """One of its events as an email shows it."""
     event = listed.event
     event_uid = event.seen.get("event_uid")
     return Affected(

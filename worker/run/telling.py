@@ -46,7 +46,7 @@ def _see_to(services: Services, incident: Incident, now: datetime) -> bool:
     # Reading its events drops those that are gone.
     listed = [] if incident.is_damaged or incident.is_of_fleet else members(ledger, incident)
     size = figures(ledger, incident)
-    if not size.goes_on:
+    if not (size.events or size.whole_fleet):
         over_at = (incident.emptied_at or now) + digest
         if incident.told_at is not None and now < over_at:
             return _later(services, incident, over_at - now)
@@ -63,7 +63,7 @@ def _see_to(services: Services, incident: Incident, now: datetime) -> bool:
         return _later(services, incident, tell_at - now)
     accounts = Accounts(ledger)
     removed = removed_profiles(listed, accounts)
-    shown = affected(listed[:LISTED_AFFECTED], accounts)
+    shown = tuple(affected(each, accounts[each.sub]) for each in listed[:LISTED_AFFECTED])
     mail = _mail(services, incident, size, now, shown, removed)
     named = {each.sub for each in shown} | {each.sub for each in removed[:LISTED_AFFECTED]}
     detail = {"events": size.events, "accounts": size.accounts}
