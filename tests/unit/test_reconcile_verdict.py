@@ -416,9 +416,9 @@ def test_looks_that_fail(age: timedelta, start: datetime, failures: int, expecte
 
     reason = "Cronofy answered 503."
     lease = Lease(SUB, "token", NOW, Account(SUB, b"sealed", lost=False), ())
-    first = unread(lease, given, reason, POLICY, alone=False).change
+    first = unread(lease, given, reason, POLICY).change
     later = replace(lease, now=NOW + HOUR / 4)
-    second = unread(later, first.stored, reason, POLICY, alone=False).change
+    second = unread(later, first.stored, reason, POLICY).change
 
     assert [outcome.type for outcome in (*first.outcomes, *second.outcomes)] == expected
     assert (first.after.last, first.after.failures) == (event.last, failures + 1)

@@ -41,8 +41,6 @@ T = TypeVar("T")
 
 #: After this many claims in a row that no look ended: a task for the account, then a look per event.
 ACCOUNT_ALONE, EVENTS_ALONE = 2, 3
-#: Looks in a row that must fail from outside before a person is notified.
-NOTIFIED_AFTER = FAILING
 #: A longer traceback keeps its end, which shows where the error was raised.
 LONGEST_TRACEBACK = 16_000
 #: The task that a parked event's dead letter replays.
@@ -132,7 +130,7 @@ def isolated(stored: Stored, now: datetime) -> EventChange:
 
 
 def uncounted(stored: Stored) -> EventChange:
-    """Take back that a look at this event alone was counted: it failed or was put off from outside."""
+    """Take back that a look at this event alone was counted: it failed from outside, or was put off."""
     return EventChange(stored, replace(stored.event, attempts=max(0, stored.event.attempts - 1)))
 
 
@@ -141,14 +139,14 @@ def revived(event: TrackedEvent, now: datetime, limit: int) -> TrackedEvent:
     return replace(event, parked=None, attempts=max(1, limit - 1), next_look=to_ms(now))
 
 
-def unread(lease: Lease, stored: Stored, reason: str, policy: Policy, *, alone: bool) -> Failure:
+def unread(lease: Lease, stored: Stored, reason: str, policy: Policy) -> Failure:
     """A look that failed from outside: it concludes nothing, and the event is looked at again.
 
     If that lasts until the event is overdue, a person is notified once: otherwise nobody would know. Not of
     a closed one that somebody asked about: all that we know of it is that it needs nobody. Nor of one that
     somebody answers for.
     """
-    event, now = uncounted(stored).after if alone else stored.event, lease.now
+    event, now = uncounted(stored).after, lease.now
     start, given = _or_none(lambda: event.starts_at), lease.acknowledgement(event.key)
     after = event.failed(reason, now, retry_look(event.failures + 1, start, now, policy))
     evidence = f"{after.failures} looks in a row failed, the last one with: {reason}"
@@ -162,7 +160,7 @@ def unread(lease: Lease, stored: Stored, reason: str, policy: Policy, *, alone: 
         or cause is Cause.CREDENTIALS_EXPIRED
         or lease.fleet_in_trouble
     )
-    if after.failures < NOTIFIED_AFTER or not overdue or mark in after.notified or needless:
+    if after.failures < FAILING or not overdue or mark in after.notified or needless:
         return Failure(EventChange(stored, after), evidence)
     after = replace(after, notified=(*after.notified, mark))
     outcome = _escalated(lease.sub, after, evidence, now)
@@ -180,17 +178,18 @@ class Failures:
     #: Masks the secrets in a text.
     mask: Callable[[str], str]
 
-    def of(self, lease: Lease, stored: Stored, error: Exception, *, alone: bool) -> Failure:
-        """The failure of an event whose part of a look raised `error`; `alone`: the look was counted.
+    def of(self, lease: Lease, stored: Stored, error: Exception) -> Failure:
+        """The failure of an event whose part of a look raised `error`.
 
         Re-raises an error from outside that concerns more than this event.
         """
         if isinstance(error, CronofyError):
-            return unread(lease, stored, error.reason, self.policy, alone=alone)
+            return unread(lease, stored, error.reason, self.policy)
         if is_from_outside(error):
             raise error
         fault = self.fault(lease, error)
-        attempts = stored.event.attempts + (not alone)
+        # A look at this event alone was counted before it began.
+        attempts = stored.event.attempts or 1
         if attempts >= self.limit:
             failure = self._parked(lease, stored, fault, attempts)
         else:

@@ -192,7 +192,7 @@ class Looker:
                 return LookResult(failure=error.reason, put_off=error)
             except CronofyError as error:
                 log_error(lease.sub, error)
-                return self._fail(lease, chosen.due, error.reason, alone=chosen.alone)
+                return self._fail(lease, chosen.due, error.reason)
             return self._conclude(session, _Work(lease, chosen, readings))
 
     def _conclude(self, session: Session, work: _Work) -> LookResult:
@@ -359,7 +359,7 @@ class Looker:
             if work.chosen.alone:
                 work.changes.append(uncounted(stored))
         except Exception as error:
-            work.failures.append(self.failures.of(work.lease, stored, error, alone=work.chosen.alone))
+            work.failures.append(self.failures.of(work.lease, stored, error))
         return None
 
     def _result(self, work: _Work) -> LookResult:
@@ -436,20 +436,19 @@ class Looker:
         keys = {stored.event.key for stored in chosen.due}
         due = [stored for stored in self.ledger.pending(lease.sub) if stored.event.key in keys]
         if is_from_outside(error):
-            return self._fail(lease, due, unexpected(error), alone=chosen.alone)
+            return self._fail(lease, due, unexpected(error))
         fault = self.failures.fault(lease, error)
         log.error("look.crashed", sub=lease.sub, error=fault.kind, traceback=fault.traceback)
         if len(due) == 1:
-            failure = self.failures.of(lease, due[0], error, alone=chosen.alone)
-            self._commit_failures(lease, [failure])
+            self._commit_failures(lease, [self.failures.of(lease, due[0], error)])
         else:
             self._rewritten(lease, [isolated(s, lease.now) for s in due])
             self.ledger.commit(lease, Change(ask_again=_asked_in_vain(lease)))
         return LookResult(failure=unexpected(error))
 
-    def _fail(self, lease: Lease, due: Sequence[Stored], reason: str, *, alone: bool) -> LookResult:
+    def _fail(self, lease: Lease, due: Sequence[Stored], reason: str) -> LookResult:
         """The look learnt nothing: put off every event that it was for."""
-        failures = [unread(lease, stored, reason, self.policy, alone=alone) for stored in due]
+        failures = [unread(lease, stored, reason, self.policy) for stored in due]
         changes = [failure.change for failure in failures]
         self.ledger.commit(lease, Change(changes, ask_again=_asked_in_vain(lease)))
         return LookResult(failure=reason)
@@ -466,7 +465,7 @@ class Looker:
             try:
                 new[change.after.key] = change.stored
             except Exception as error:
-                failures.append(self.failures.of(lease, change.before, error, alone=False))
+                failures.append(self.failures.of(lease, change.before, error))
         if failures:
             self._commit_failures(lease, failures, done=False)
         if not new:

@@ -34,6 +34,7 @@ from worker.ledger.outgoing import Outcome, OutcomeType
 from worker.ledger.packing import unpack_notice
 from worker.ledger.records import (
     DELAYED,
+    FAILING,
     TOLD,
     Acknowledgement,
     Choice,
@@ -48,7 +49,6 @@ from worker.ledger.records import (
 )
 from worker.mail.letters import FallbackEmail, Reader
 from worker.reconcile.emails import meeting_of
-from worker.reconcile.failure import NOTIFIED_AFTER
 from worker.reconcile.observe import Readings, undecided
 from worker.reconcile.relinks import RelinkNote
 from worker.reconcile.update import why_not_written
@@ -443,7 +443,7 @@ def _add_write(
     what = f"Setting the {'profile' if result.rung is None else 'last resort'} {to}"
     if result.end is WriteEnd.NOT_FOUND:
         draft.after = _written_later(after, result, before, now, policy)
-        if draft.after.failures >= NOTIFIED_AFTER:
+        if draft.after.failures >= FAILING:
             draft.escalate_once(f"{what} keeps failing: {result.reason}", f"{to}:404")
         return
     if result.write is None:
