@@ -77,7 +77,6 @@ class Looks:
             self.account,
             [each for _, each in found],
             profiles,
-            frozenset(),
             self.account.email,
             now,
             self.rules,

@@ -98,12 +98,10 @@ def plan(
         if each.diagnosis.cause is Cause.CREDENTIALS_EXPIRED
     ]
     concerned += [affected(event) for event in others]
-    back = reconnected(account.memo, profiles)
     made = plan_relinks(
         account,
         concerned,
         profiles,
-        back,
         address,
         now,
         rules,

@@ -220,7 +220,6 @@ class Looker:
                 account,
                 events,
                 profiles,
-                back,
                 address,
                 now,
                 self.rules,
