@@ -226,7 +226,7 @@ def written(end: WriteEnd, *, write: Write | None = None, reason: str = "", fail
     """An event whose profile was removed, and whose Update Event to pro_b had this result."""
     event = tracked(failures=failures)
     intended = stored(replace(event, writes={"pro_b": Write(to_ms(NOW))}))
-    result = WriteResult(end, "pro_b", intended, write, reason, "zoom")
+    result = WriteResult(end, "pro_b", intended, write or INTENT, reason, "zoom")
     return concluded(event, seen(), userinfo(profile("pro_b")), write=result)
 
 

@@ -223,8 +223,8 @@ class WriteResult:
     to_profile_id: str
     #: The record as stored, with the intent if there is one.
     before: Stored
-    #: The write to remember; None if none was sent.
-    write: Write | None = None
+    #: To be remembered, if it was sent.
+    write: Write
     reason: str = ""
     #: The provider of the profile that was set.
     provider_name: str | None = None
@@ -446,8 +446,8 @@ def _add_write(
         if draft.after.failures >= FAILING:
             draft.escalate_once(f"{what} keeps failing: {result.reason}", f"{to}:404")
         return
-    if result.write is None:
-        # It was not sent: the event stays due, and its writes stay as they were.
+    if result.end is WriteEnd.PUT_OFF:
+        # The event stays due, and its writes stay as they were.
         draft.after = replace(after, next_look=to_ms(now))
         return
     after = replace(after, writes=written(before.writes, to, result.write, result.rung))
