@@ -30,10 +30,16 @@ from worker.ledger.outgoing import Outcome
 from worker.ledger.packing import pack_connects, unpack_account
 from worker.ledger.records import Account, Episode, Obstacle, TrackedEvent, to_ms
 from worker.mail.letters import RelinkEmail
-from worker.reconcile.connects import chosen_by_user
 from worker.reconcile.episodes import connect_key
 from worker.reconcile.reconnects import plan_reconnect
-from worker.reconcile.relinks import RelinkPlan, RelinkRules, affected, plan_relinks, without_cancelled
+from worker.reconcile.relinks import (
+    RelinkPlan,
+    RelinkRules,
+    affected,
+    chosen_by_user,
+    plan_relinks,
+    without_cancelled,
+)
 
 ASKS = replace(POLICY, connect=True)
 FAR = NOW + 30 * DAY

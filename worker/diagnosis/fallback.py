@@ -86,10 +86,12 @@ def _next_rung(
     if in_a_hurry and Rung.EXPLICIT in left:
         # Only this link needs no time to be made.
         left = (Rung.EXPLICIT,)
+    calendar = profiles.calendar(request.calendar_id)
+    has_own = calendar and calendar.profile.connected and calendar.integrated_available
     for rung in left:
         if rung is Rung.EXPLICIT:
             return rung, rung.value, "the company's own room"
-        if rung is Rung.INTEGRATED and _has_integrated(request, profiles):
+        if rung is Rung.INTEGRATED and has_own and rung not in (request.profile_id, request.first_asked):
             return rung, rung.value, "the calendar's own conferencing, which UserInfo says it has"
         if rung is Rung.ANY_CONNECTED:
             failing = cause is Cause.PROVIDER_OUTAGE
@@ -98,13 +100,3 @@ def _next_rung(
                 service = chosen.provider_name or "conferencing"
                 return rung, chosen.profile_id, f"the connected {service} profile {chosen.profile_id}"
     return None
-
-
-def _has_integrated(request: Request, profiles: Profiles) -> bool:
-    calendar = profiles.calendar(request.calendar_id)
-    return (
-        calendar is not None
-        and calendar.integrated_available is True
-        and calendar.profile.connected
-        and Rung.INTEGRATED not in (request.profile_id, request.first_asked)
-    )

@@ -36,7 +36,6 @@ from worker.ledger.ledger import Ledger
 from worker.ledger.outgoing import Outcome, OutcomeType, refused_elsewhere
 from worker.ledger.records import Account, EventKey, Obstacle, Stored, to_ms
 from worker.reconcile.channel_check import Channels, check_channel
-from worker.reconcile.connects import chosen_by_user
 from worker.reconcile.emails import Emails
 from worker.reconcile.episodes import connect_key
 from worker.reconcile.failure import (
@@ -75,6 +74,7 @@ from worker.reconcile.relinks import (
     RelinkRules,
     affected,
     arrived,
+    chosen_by_user,
     deliverable,
     plan_relinks,
     reader_of,

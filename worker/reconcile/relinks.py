@@ -16,10 +16,12 @@ from typing import Any
 from uuid import uuid4
 
 from worker.addresses import address as mail_address
+from worker.diagnosis.causes import INDIRECT
 from worker.diagnosis.model import Cause, Profile, Profiles
 from worker.ledger.outgoing import Outcome, OutcomeType
 from worker.ledger.records import (
     Account,
+    Choice,
     Episode,
     EventKey,
     Mailed,
@@ -49,6 +51,9 @@ TOO_MANY = "The user got as many emails as we send in a day, so this event start
 
 #: How long a user may take at Cronofy before what came meanwhile counts as having come some other way.
 AWAY = timedelta(minutes=10)
+
+#: Who chose what they connected, in outcomes and evidence.
+THE_USER = "the user"
 
 _NOT_BEGUN = Episode(0, 0, (), ())
 
@@ -114,6 +119,30 @@ def arrived(connects: Mapping[str, Episode], profiles: Profiles) -> dict[str, tu
         for key, episode in connects.items()
     }
     return {key: profile_ids for key, profile_ids in new.items() if profile_ids}
+
+
+def chosen_by_user(
+    account: Account, events: Iterable[TrackedEvent], profiles: Profiles, now: datetime
+) -> tuple[Choice, ...]:
+    """The account's choices, and those that the user made by connecting a profile through our link.
+
+    One for each removed profile of that service that one of the `events` asks for, unless a person chose.
+    Of any other profile, the name has to show whose it is.
+    """
+    choices = {(choice.profile_id, choice.event): choice for choice in account.choices}
+    for key, new in arrived(account.connects, profiles).items():
+        linked = account.connects[key].linked
+        theirs = new if linked == "" and len(new) == 1 else tuple(each for each in new if each == linked)
+        if not theirs:
+            continue
+        for event in events:
+            removed = event.profile_id
+            if removed is None or removed in INDIRECT or profiles.conferencing_profile(removed):
+                continue
+            provider_name = event.provider_name or account.memo.providers.get(removed)
+            if provider_name == service_of(key) and account.choice_about(event) is None:
+                choices.setdefault((removed, None), Choice(removed, theirs[0], to_ms(now), THE_USER))
+    return tuple(choices.values())
 
 
 @dataclass(frozen=True, slots=True)
