@@ -181,22 +181,19 @@ def _diagnose_pending(
     calendar = profiles.calendar(request.calendar_id) if profiles is not None else None
     if calendar is not None and not calendar.profile.connected:
         return _expired(calendar.profile, Certainty.LIKELY, shown, calendar.calendar_id)
-    notice = request.notice
+    notice, overdue = request.notice, _overdue(request, seen, now, policy)
     # Neither an unknown subtype nor a profile_missing that UserInfo does not confirm proves anything.
     if notice is not None and notice.interaction is Interaction.FAILING:
+        told = f"Cronofy notified us at {_shown(notice.at)} that"
         if notice.subtype is None:
-            said = (
-                f"Cronofy notified us at {_shown(notice.at)} that the conferencing service is failing; "
-                "it keeps trying."
-            )
-            return _outage(request, seen, notice.at, Certainty.CERTAIN, (*shown, said), now, policy)
+            said = f"{told} the conferencing service is failing; it keeps trying."
+            return _outage(notice.at, Certainty.CERTAIN, overdue, *shown, said)
         if notice.subtype == "missing_meeting_url":
             return _pending(
                 Cause.MISSING_MEETING_URL,
                 Remedy.ESCALATE,
                 *shown,
-                f"Cronofy notified us at {_shown(notice.at)} that the calendar's own service returned no "
-                "meeting URL.",
+                f"{told} the calendar's own service returned no meeting URL.",
                 _LICENCE,
                 since=notice.at.isoformat(),
             )
@@ -211,15 +208,15 @@ def _diagnose_pending(
             _LICENCE,
             certainty=Certainty.LIKELY,
         )
-    since = observation.failing_since
-    if since is not None:
+    failing = observation.failing_since
+    if failing is not None:
         # Other events that asked for the same service get no link either.
         said = (
             f"The {request.provider_name or 'conferencing'} service has given no link to anybody here since "
-            f"{_shown(since)}; Cronofy keeps trying."
+            f"{_shown(failing)}; Cronofy keeps trying."
         )
-        return _outage(request, seen, since, Certainty.LIKELY, (*shown, said), now, policy)
-    return _nothing_wrong(request, seen, profiles, now, policy, shown)
+        return _outage(failing, Certainty.LIKELY, overdue, *shown, said)
+    return _nothing_wrong(request, profiles, overdue, now, policy, shown)
 
 
 def _removed(
@@ -269,17 +266,8 @@ def _removed(
     )
 
 
-def _outage(
-    request: Request,
-    seen: Seen,
-    since: datetime,
-    certainty: Certainty,
-    evidence: tuple[str, ...],
-    now: datetime,
-    policy: Policy,
-) -> Diagnosis:
+def _outage(since: datetime, certainty: Certainty, overdue: str | None, *evidence: str) -> Diagnosis:
     """The service is failing. Nobody says when that is over: it must not keep us silent until the start."""
-    overdue = _overdue(request, seen, now, policy)
     return _pending(
         Cause.PROVIDER_OUTAGE,
         Remedy.ESCALATE if overdue else Remedy.WAIT,
@@ -292,8 +280,8 @@ def _outage(
 
 def _nothing_wrong(
     request: Request,
-    seen: Seen,
     profiles: Profiles | None,
+    overdue: str | None,
     now: datetime,
     policy: Policy,
     shown: tuple[str, ...],
@@ -307,7 +295,6 @@ def _nothing_wrong(
     ]
     if profiles is not None and _subtype(request) is not None:
         evidence.append(f'Cronofy notified us of "{_subtype(request)}", which UserInfo does not confirm.')
-    overdue = _overdue(request, seen, now, policy)
     if overdue:
         if profiles is not None and profiles.calendar(request.calendar_id) is None:
             evidence.append("UserInfo does not list the event's calendar.")
