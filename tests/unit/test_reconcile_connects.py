@@ -37,8 +37,8 @@ from worker.reconcile.relinks import (
     RelinkRules,
     affected,
     chosen_by_user,
+    lately,
     plan_relinks,
-    without_cancelled,
 )
 
 ASKS = replace(POLICY, connect=True)
@@ -308,7 +308,7 @@ def test_an_account_that_is_lost_again_and_again(apart: timedelta) -> None:
         now = NOW + n * apart
         plan = plan_reconnect(account, [affected(event("e", NOW + 1000 * DAY))], now, PAGE)
         # Connected again just before it is lost the next time.
-        mailed = without_cancelled(plan.mailed or account.mailed, now + apart - SECOND)
+        mailed = lately(plan.mailed or account.mailed, now + apart - SECOND, PAGE)
         account = replace(account, mailed=mailed)
         sent += [due for _, _, due in plan.emails if due < now + apart]
 

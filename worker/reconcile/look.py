@@ -76,10 +76,10 @@ from worker.reconcile.relinks import (
     arrived,
     chosen_by_user,
     deliverable,
+    lately,
     plan_relinks,
     reader_of,
     reconnected,
-    without_cancelled,
 )
 from worker.reconcile.rooms import Rooms
 from worker.reconcile.verdict import (
@@ -207,11 +207,11 @@ class Looker:
         self._restart_waiting(work, back)
         writes = {} if self.dry_run else self._reassign(session, work)
         choices = lease.account.choices
-        mailed = without_cancelled(lease.account.mailed, now)
-        account = _remember(replace(session.account, choices=choices, mailed=mailed), readings)
+        account = _remember(replace(session.account, choices=choices), readings)
         address = account.email or (readings.userinfo.email if readings.userinfo else None)
         # Nothing begins or ends without a UserInfo.
-        relinks = RelinkPlan(account.memo.episodes, account.mailed, account.connects)
+        mailed = lately(account.mailed, now, self.rules)
+        relinks = RelinkPlan(account.memo.episodes, mailed, account.connects)
         if profiles:
             events = self._affected(work)
             episodes = [*account.memo.episodes.values(), *account.connects.values()]

@@ -22,7 +22,6 @@ from worker.reconcile.relinks import (
     lately,
     may_mail_at,
     reader_of,
-    without_cancelled,
 )
 
 #: What these emails are counted as, among those about profiles.
@@ -52,7 +51,7 @@ def plan_reconnect(
     if rules.reconnect_url is None or not deliverable(address):
         return ReconnectPlan()
     url = rules.reconnect_url.replace("{sub}", quote(account.sub, safe=""))
-    mailed = lately(without_cancelled(account.mailed, now), now, rules)
+    mailed = lately(account.mailed, now, rules)
     emails: list[tuple[str, RelinkEmail, datetime]] = []
     notes: dict[EventKey, RelinkNote] = {}
     sent = list(mailed.sent)

@@ -265,23 +265,19 @@ def _sure(episode: Episode) -> Episode:
 
 
 def lately(mailed: Mailed, now: datetime, rules: RelinkRules) -> Mailed:
-    """What still counts: emails that others must keep apart from, and episodes that may go on."""
-    latest = {pid: from_ms(at) for at, pid in mailed.sent}
+    """What still counts: emails that others must keep apart from, and episodes that may go on.
+
+    Emails to the user of a lost account are counted ahead, and cancelled when it is connected again.
+    """
+    sent = [(at, pid) for at, pid in mailed.sent if from_ms(at) <= now]
+    latest = {pid: from_ms(at) for at, pid in sent}
     over = {
         pid: episode
         for pid, episode in mailed.over.items()
         if now - latest.get(pid, _last_due(episode, rules)) < rules.again
     }
     longest = max(rules.apart, rules.again)
-    return Mailed(tuple((at, pid) for at, pid in mailed.sent if now - from_ms(at) < longest), over)
-
-
-def without_cancelled(mailed: Mailed, now: datetime) -> Mailed:
-    """The emails that were sent by now.
-
-    Those to the user of a lost account are counted ahead, and cancelled when it is connected again.
-    """
-    return replace(mailed, sent=tuple((at, pid) for at, pid in mailed.sent if from_ms(at) <= now))
+    return Mailed(tuple((at, pid) for at, pid in sent if now - from_ms(at) < longest), over)
 
 
 def _last_due(episode: Episode, rules: RelinkRules) -> datetime:
