@@ -31,13 +31,13 @@ from worker.ledger.packing import pack_connects, unpack_account
 from worker.ledger.records import Account, Episode, Obstacle, TrackedEvent, to_ms
 from worker.mail.letters import RelinkEmail
 from worker.reconcile.episodes import connect_key
-from worker.reconcile.reconnects import plan_reconnect
 from worker.reconcile.relinks import (
     RelinkPlan,
     RelinkRules,
     affected,
     chosen_by_user,
     lately,
+    plan_reconnect,
     plan_relinks,
 )
 

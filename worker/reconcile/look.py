@@ -67,9 +67,9 @@ from worker.reconcile.observe import (
     plan_reading,
 )
 from worker.reconcile.reassign import plan_update, reassign
-from worker.reconcile.reconnects import ReconnectPlan, plan_reconnect
 from worker.reconcile.relinks import (
     Affected,
+    ReconnectPlan,
     RelinkPlan,
     RelinkRules,
     affected,
@@ -77,6 +77,7 @@ from worker.reconcile.relinks import (
     chosen_by_user,
     deliverable,
     lately,
+    plan_reconnect,
     plan_relinks,
     reader_of,
     reconnected,
