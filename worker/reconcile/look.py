@@ -69,7 +69,6 @@ from worker.reconcile.observe import (
 from worker.reconcile.reassign import plan_update, reassign
 from worker.reconcile.relinks import (
     Affected,
-    ReconnectPlan,
     RelinkPlan,
     RelinkRules,
     affected,
@@ -243,7 +242,9 @@ class Looker:
             )
             if verdict:
                 verdicts.append(verdict)
-        mails = [self.emails.relink(mail_id, lease.sub, email, now) for mail_id, email in relinks.emails]
+        mails = [
+            self.emails.relink(mail_id, lease.sub, email, now, due) for mail_id, email, due in relinks.emails
+        ]
         mails += [self.emails.letter(*verdict.letter, now) for verdict in verdicts if verdict.letter]
         change = Change(
             events=[*work.changes, *(v.change for v in verdicts), *(f.change for f in work.failures)],
@@ -386,7 +387,7 @@ class Looker:
 
         If only the application's next access token is missing, the account is not lost but waits.
         """
-        reconnect = ReconnectPlan()
+        reconnect = RelinkPlan()
         if isinstance(error, TokenNeeded):
             step = found_useless(lease)
             observation, outcomes = Observation(TokenOwed(step.since)), step.outcomes
@@ -418,7 +419,7 @@ class Looker:
             lost=step is None,
             token=step.token if step else None,
             outcomes=outcomes,
-            mailed=reconnect.mailed,
+            mailed=reconnect.mailed if mails else None,
             mails=mails,
             reconnects=[mail.mail_id for mail in mails],
         )

@@ -169,11 +169,12 @@ class RelinkNote:
 class RelinkPlan:
     """What to send, report and remember."""
 
-    episodes: Mapping[str, Episode]
+    episodes: Mapping[str, Episode] = field(default_factory=dict)
     mailed: Mailed = field(default_factory=Mailed)
     #: The episodes of connect emails.
     connects: Mapping[str, Episode] = field(default_factory=dict)
-    emails: tuple[tuple[str, RelinkEmail], ...] = ()
+    #: Each with its id, and when to send it; None for now.
+    emails: tuple[tuple[str, RelinkEmail, datetime | None], ...] = ()
     outcomes: tuple[Outcome, ...] = ()
     #: Emails not to send any more.
     cancel: tuple[str, ...] = ()
@@ -312,7 +313,7 @@ class _Draft:
     #: As `Mailed` has them.
     sent: list[tuple[int, str]]
     outcomes: list[Outcome] = field(default_factory=list)
-    emails: list[tuple[str, RelinkEmail]] = field(default_factory=list)
+    emails: list[tuple[str, RelinkEmail, datetime | None]] = field(default_factory=list)
     notes: dict[EventKey, RelinkNote] = field(default_factory=dict)
 
     def asked_for(self, events: Sequence[Affected], profiles: Profiles, *, early: bool) -> list[Profile]:
@@ -409,7 +410,7 @@ class _Draft:
             kind="connect" if is_connect else "relink",
             first=next(iter(episode.mail_ids), None) if is_reminder else None,
         )
-        self.emails.append((mail_id, email))
+        self.emails.append((mail_id, email, None))
         self.sent.append((to_ms(self.now), pid))
         self.note((event for event in upcoming if event.found), letter=email.title)
         if not is_reminder:
@@ -460,32 +461,21 @@ def deliverable(address: str) -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True)
-class ReconnectPlan:
-    """What to write now, and what to remember."""
-
-    #: Each with its id and when to send it.
-    emails: tuple[tuple[str, RelinkEmail, datetime], ...] = ()
-    mailed: Mailed | None = None
-    #: For each event that the first one lists: that its user was written to.
-    notes: Mapping[EventKey, RelinkNote] = field(default_factory=dict)
-
-
 def plan_reconnect(
     account: Account, events: Sequence[Affected], now: datetime, rules: RelinkRules
-) -> ReconnectPlan:
+) -> RelinkPlan:
     """The emails that ask the user of an account that was just lost to connect it again.
 
     None without a page to lead to, an address that the application gave, or an upcoming event. Nothing is
     looked at while an account is lost, so all reminders are written at once, for when they are due. Each
-    lists the events that are still to come when it is sent.
+    lists the events that are still to come when it is sent. Episodes stay as they are.
     """
     address = account.email or ""
     if rules.reconnect_url is None or not deliverable(address):
-        return ReconnectPlan()
+        return RelinkPlan()
     url = rules.reconnect_url.replace("{sub}", quote(account.sub, safe=""))
     mailed = lately(account.mailed, now, rules)
-    emails: list[tuple[str, RelinkEmail, datetime]] = []
+    emails: list[tuple[str, RelinkEmail, datetime | None]] = []
     notes: dict[EventKey, RelinkNote] = {}
     sent = list(mailed.sent)
     first = may_mail_at(sent, _ACCOUNT, now, rules)
@@ -506,4 +496,4 @@ def plan_reconnect(
             notes = notes or {event.key: RelinkNote(letter=email.title) for event in ahead}
             emails.append((uuid4().hex, email, due))
             sent.append((to_ms(due), _ACCOUNT))
-    return ReconnectPlan(tuple(emails), Mailed(tuple(sent), mailed.over) if emails else None, notes)
+    return RelinkPlan(mailed=Mailed(tuple(sent), mailed.over), emails=tuple(emails), notes=notes)
