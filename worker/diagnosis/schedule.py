@@ -42,8 +42,7 @@ def next_pause(previous: timedelta | None, policy: Policy, *, notices_arrive: bo
 
     If Cronofy is known to notify us of the event, three of every four looks are skipped.
     """
-    interval = next_interval(previous, policy)
-    wait = interval
+    wait = interval = next_interval(previous, policy)
     for _ in range(3 if notices_arrive else 0):
         interval = next_interval(interval, policy)
         wait += interval

@@ -84,26 +84,21 @@ def _payable(services: Services, ready: Mapping[str, int]) -> int:
 
     Data centres with the same origin share its budget.
     """
-    cronofy = services.looker.cronofy
+    ledger, cronofy, policy = services.ledger, services.looker.cronofy, services.looker.policy
+    # Near the start of an event its look may spend the reserve.
+    has_urgent = bool(policy.fallback) and any(ready.values()) and ledger.paused_since() is None
     wanted: Counter[str] = Counter()
     urgent: Counter[str] = Counter()
     for center, accounts in ready.items():
-        wanted[cronofy.origin(center)] += accounts
-        urgent[cronofy.origin(center)] += _urgent(services, center) if accounts else 0
+        if accounts:
+            wanted[cronofy.origin(center)] += accounts
+        if accounts and has_urgent:
+            urgent[cronofy.origin(center)] += ledger.ready_before(center, policy.fallback_before)
     every = services.settings.sweep_every
     return sum(
         min(accounts, max(urgent[origin], cronofy.budget(origin).room(every)))
         for origin, accounts in wanted.items()
-        if accounts
     )
-
-
-def _urgent(services: Services, center: str) -> int:
-    """How many ready accounts have an event so near its start that its look may spend the reserve."""
-    policy, ledger = services.looker.policy, services.ledger
-    if not policy.fallback or ledger.paused_since() is not None:
-        return 0
-    return ledger.ready_before(center, policy.fallback_before)
 
 
 @dataclass(frozen=True, slots=True)
