@@ -11,13 +11,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 
 from worker.bootstrap import Services
 from worker.ledger.incidents import Incident
 from worker.ledger.ledger import Ledger
 from worker.mail.compose import Candidate, RemovedProfile
 from worker.run.choices import Refused, Wanted, keep_choice
-from worker.run.incidents import Accounts, members, removed_profiles
+from worker.run.incidents import members, removed_profiles
 from worker.wording import amount
 
 #: What is chosen by this word: the one other connected profile of the same service.
@@ -71,7 +72,7 @@ def plan_for(
     `SAME_PROVIDER`, or None to leave it. `others` is for all that it does not name.
     """
     chosen, left = [], []
-    for removed in removed_profiles(members(ledger, incident, MOST_EVENTS), Accounts(ledger)):
+    for removed in removed_profiles(members(ledger, incident, MOST_EVENTS), cache(ledger.account)):
         to = named.get((removed.sub, removed.profile_id), others)
         if to == SAME_PROVIDER:
             candidate = same_provider(removed)

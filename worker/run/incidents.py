@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -63,28 +63,16 @@ def members(ledger: Ledger, incident: Incident, most: int = READ) -> list[Listed
     return found[:most]
 
 
-def removed_profiles(listed: Sequence[Listed], accounts: Accounts) -> tuple[RemovedProfile, ...]:
+def removed_profiles(
+    listed: Sequence[Listed], account_of: Callable[[str], Account]
+) -> tuple[RemovedProfile, ...]:
     """The removed profiles that these events asked for, the soonest meeting first."""
     found: dict[tuple[str, str], list[TrackedEvent]] = {}
     for each in listed:
         profile_id = _detail(each.event).get("profile_id")
         if each.event.cause is Cause.PROFILE_REMOVED and isinstance(profile_id, str):
             found.setdefault((each.sub, profile_id), []).append(each.event)
-    return tuple(_removed(accounts[sub], pid, events) for (sub, pid), events in found.items())
-
-
-class Accounts:
-    """An incident's accounts, each read once."""
-
-    def __init__(self, ledger: Ledger, listed: Sequence[Listed] = ()) -> None:
-        """Those of the `listed` events are read at once."""
-        self._ledger = ledger
-        self._read = ledger.accounts({each.sub for each in listed})
-
-    def __getitem__(self, sub: str) -> Account:
-        if sub not in self._read:
-            self._read[sub] = self._ledger.account(sub)
-        return self._read[sub]
+    return tuple(_removed(account_of(sub), pid, events) for (sub, pid), events in found.items())
 
 
 def affected(listed: Listed, account: Account) -> Affected:

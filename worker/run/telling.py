@@ -6,6 +6,7 @@ An email and the mark that it was written are one step, so a process that dies i
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from functools import cache
 
 import structlog
 
@@ -15,7 +16,7 @@ from worker.ledger.leases import Mail
 from worker.ledger.outgoing import Outcome, OutcomeType
 from worker.mail.compose import LISTED_AFFECTED, Affected, IncidentEmail, RemovedProfile
 from worker.mail.decision_links import decision_url
-from worker.run.incidents import Accounts, Figures, affected, figures, members, removed_profiles
+from worker.run.incidents import Figures, affected, figures, members, removed_profiles
 
 #: How often an incident that was told is seen to: older versions remove events without noting it.
 AGAIN = timedelta(hours=1)
@@ -61,9 +62,9 @@ def _see_to(services: Services, incident: Incident, now: datetime) -> bool:
         tell_at = min(tell_at, size.soonest - 2 * digest)
     if now < tell_at:
         return _later(services, incident, tell_at - now)
-    accounts = Accounts(ledger)
-    removed = removed_profiles(listed, accounts)
-    shown = tuple(affected(each, accounts[each.sub]) for each in listed[:LISTED_AFFECTED])
+    account_of = cache(ledger.account)
+    removed = removed_profiles(listed, account_of)
+    shown = tuple(affected(each, account_of(each.sub)) for each in listed[:LISTED_AFFECTED])
     mail = _mail(services, incident, size, now, shown, removed)
     named = {each.sub for each in shown} | {each.sub for each in removed[:LISTED_AFFECTED]}
     detail = {"events": size.events, "accounts": size.accounts}
