@@ -18,9 +18,7 @@ from worker.cronofy.callbacks import Callbacks
 from worker.cronofy.client import Cronofy, Session
 from worker.cronofy.errors import PUT_OFF, CronofyError, GrantRefused, Refused, TokenNeeded
 from worker.cronofy.wire import OpenChannel
-from worker.ledger.leases import Lease
-from worker.ledger.ledger import Ledger
-from worker.ledger.records import Account, NotificationChannel, to_ms
+from worker.ledger.records import Account, NotificationChannel
 
 #: After this long without news of it, a channel is checked; a refused one is tried again.
 CHECK_AFTER = timedelta(days=1)
@@ -111,29 +109,6 @@ class Channels:
                 except Refused as error:
                     _left_open(sub, other.channel_id, error)
         return kept
-
-
-def check_channel(channels: Channels | None, ledger: Ledger, lease: Lease) -> CronofyError | None:
-    """Check the account's channel if due, and end the lease; returns what put it off, if anything.
-
-    Raises GrantRefused and TokenNeeded, with the lease still held.
-    """
-    due = lease.account.channel_due
-    if due is None or due > to_ms(lease.now):
-        ledger.release(lease)
-        return None
-    if channels is None:
-        # No webhook URL here, or a dry run: a process with one finds it due at the events' next look.
-        ledger.keep_channel(lease, None, None)
-        return None
-    try:
-        channel, again = channels.check(lease.account)
-    except PUT_OFF as error:
-        ledger.release(lease)
-        log.info("channel.put_off", sub=lease.sub, reason=error.reason)
-        return error
-    ledger.keep_channel(lease, channel, again)
-    return None
 
 
 def _failed(before: NotificationChannel) -> tuple[NotificationChannel, timedelta]:

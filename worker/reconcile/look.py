@@ -35,7 +35,7 @@ from worker.ledger.leases import AskAgain, Change, EventChange, Lease, LeaseLost
 from worker.ledger.ledger import Ledger
 from worker.ledger.outgoing import Outcome, OutcomeType, refused_elsewhere
 from worker.ledger.records import Account, EventKey, Obstacle, Stored, to_ms
-from worker.reconcile.channel_check import Channels, check_channel
+from worker.reconcile.channel_check import Channels
 from worker.reconcile.emails import Emails
 from worker.reconcile.episodes import connect_key
 from worker.reconcile.failure import (
@@ -479,11 +479,23 @@ class Looker:
 
     def _check_channel(self, lease: Lease) -> LookResult:
         """No event is due, but the account's notification channel may be."""
+        due = lease.account.channel_due
+        if due is None or due > to_ms(lease.now):
+            self.ledger.release(lease)
+            return LookResult()
+        # Without a webhook URL, or in a dry run, a process with one finds it due at the events' next look.
+        channel, again = None, None
         try:
-            put_off = check_channel(self.channels, self.ledger, lease)
+            if self.channels:
+                channel, again = self.channels.check(lease.account)
+        except PUT_OFF as error:
+            self.ledger.release(lease)
+            log.info("channel.put_off", sub=lease.sub, reason=error.reason)
+            return LookResult(error.reason, error)
         except (GrantRefused, TokenNeeded) as error:
             return self._refused(lease, error)
-        return LookResult(failure=put_off.reason if put_off else None, put_off=put_off)
+        self.ledger.keep_channel(lease, channel, again)
+        return LookResult()
 
     def diagnose_only(self, lease: Lease, stored: Stored) -> Diagnosis:
         """What a look would find now for one of the lease's events; changes nothing, keeps the lease.
