@@ -95,19 +95,15 @@ class Channels:
         ours = [c for c in listed if c.channel_id == before.channel_id or account_of(c.callback_url) == sub]
         # An address that names the account by an older vault key is replaced while we can read it.
         current = [c for c in ours if c.callback_url == address]
-        # Keep the one we know; failing that, every check keeps the same one.
-        current.sort(key=lambda c: (c.channel_id != before.channel_id, c.channel_id))
         if current:
-            kept = current[0]
+            # Keep the one we know; failing that, every check keeps the same one.
+            kept = min(current, key=lambda c: (c.channel_id != before.channel_id, c.channel_id))
         else:
             kept = OpenChannel(channel_id=session.open_channel(address).channel_id, callback_url=address)
             log.info("channel.opened", sub=sub, channel_id=kept.channel_id, reason=_why(before, ours))
         for other in ours:
             if other.channel_id != kept.channel_id:
-                try:
-                    _close(session, sub, other.channel_id, "superseded")
-                except Refused as error:
-                    _left_open(sub, other.channel_id, error)
+                _close(session, sub, other.channel_id, "superseded")
         return kept
 
 
@@ -129,5 +125,9 @@ def _left_open(sub: str, channel_id: str, error: CronofyError) -> None:
 
 
 def _close(session: Session, sub: str, channel_id: str, reason: str) -> None:
-    session.close_channel(channel_id)
-    log.info("channel.closed", sub=sub, channel_id=channel_id, reason=reason)
+    try:
+        session.close_channel(channel_id)
+    except Refused as error:
+        _left_open(sub, channel_id, error)
+    else:
+        log.info("channel.closed", sub=sub, channel_id=channel_id, reason=reason)
