@@ -188,7 +188,13 @@ def observe(
             readings.sightings = {event.key: event.remembered for event in due}
             return readings
     tracked = {event.key for event in (*due, *others)} | set(past)
-    items = readings.shown = _read(session, due, tracked, plan, readings)
+    calendars = {event.key.calendar_id for event in due}
+    items: dict[EventKey, list[dict[str, Any]]] = {}
+    for window in plan.windows:
+        for key, shown in session.read_events(calendars, window, wanted=tracked).items():
+            items.setdefault(key, []).extend(shown)
+    days = sum((window.last - window.first).days for window in plan.windows if window)
+    readings.shown, readings.read = items, LastRead(session.pages, days or None)
     _take(readings, items, [event for event in (*due, *others) if event.key in items], now)
     unclear = {
         key
@@ -219,24 +225,6 @@ def observe(
         except CronofyError as error:
             readings.userinfo_failure = error
     return readings
-
-
-def _read(
-    session: Session,
-    due: Collection[TrackedEvent],
-    tracked: Collection[EventKey],
-    plan: ReadingPlan,
-    readings: Readings,
-) -> dict[EventKey, list[dict[str, Any]]]:
-    """The tracked events in the plan's windows; records how many pages that took."""
-    items: dict[EventKey, list[dict[str, Any]]] = {}
-    for window in plan.windows:
-        found = session.read_events({event.key.calendar_id for event in due}, window, wanted=tracked)
-        for key, shown in found.items():
-            items.setdefault(key, []).extend(shown)
-    days = [(window.last - window.first).days for window in plan.windows if window]
-    readings.read = LastRead(session.pages, sum(days) or None)
-    return items
 
 
 def _take(
