@@ -123,12 +123,6 @@ def singled_out(lease: Lease, limit: int) -> list[EventChange]:
     ]
 
 
-def isolated(stored: Stored, now: datetime) -> EventChange:
-    """Have an event looked at alone, at once: the look it shared failed, and blames none yet."""
-    after = replace(stored.event, attempts=max(1, stored.event.attempts), next_look=to_ms(now))
-    return EventChange(stored, after)
-
-
 def uncounted(stored: Stored) -> EventChange:
     """Take back that a look at this event alone was counted: it failed from outside, or was put off."""
     return EventChange(stored, replace(stored.event, attempts=max(0, stored.event.attempts - 1)))

@@ -44,7 +44,6 @@ from worker.reconcile.failure import (
     Failures,
     choose,
     is_from_outside,
-    isolated,
     singled_out,
     uncounted,
     unexpected,
@@ -443,7 +442,9 @@ class Looker:
         if len(due) == 1:
             self._commit_failures(lease, [self.failures.of(lease, due[0], error)])
         else:
-            self._rewritten(lease, [isolated(s, lease.now) for s in due])
+            # None is blamed yet: each is looked at alone, at once.
+            alone = [replace(s.event, attempts=1, next_look=to_ms(lease.now)) for s in due]
+            self._rewritten(lease, [EventChange(s, after) for s, after in zip(due, alone, strict=True)])
             self.ledger.commit(lease, Change(ask_again=_asked_in_vain(lease)))
         return LookResult(failure=unexpected(error))
 
