@@ -185,7 +185,7 @@ class Failures:
         # A look at this event alone was counted before it began.
         attempts = stored.event.attempts or 1
         if attempts >= self.limit:
-            failure = self._parked(lease, stored, fault, attempts)
+            failure = self._parked(lease, stored, fault)
         else:
             look_at = retry_look(attempts, _or_none(lambda: stored.event.starts_at), lease.now, self.policy)
             after = replace(stored.event, attempts=attempts, next_look=to_ms(look_at))
@@ -197,14 +197,17 @@ class Failures:
             _ = failure.change.value
         except Exception:
             # Not even this record can be packed.
-            return self._unpackable(lease, stored, fault)
+            key = stored.event.key
+            value = self.ledger.stored_value(lease.sub, key) or b""
+            failure = self.damaged(lease, Damaged(key.field, value, ValueError()), fault)
+            return replace(failure, change=replace(failure.change, before=stored))
         return failure
 
     def before_alone(self, lease: Lease, stored: Stored) -> EventChange | Failure:
         """Count a look at this event alone before it begins; a Failure if the last ones never ended."""
         # An event that was singled out starts with a count that it did not cause.
         if stored.event.attempts >= max(self.limit, 2):
-            return self._parked(lease, stored, Fault(DIED), stored.event.attempts)
+            return self._parked(lease, stored, Fault(DIED))
         return EventChange(stored, replace(stored.event, attempts=stored.event.attempts + 1))
 
     def damaged(self, lease: Lease, damaged: Damaged, fault: Fault | None = None) -> Failure:
@@ -237,7 +240,8 @@ class Failures:
         # Cut only after masking: half a secret would not be recognised.
         return Fault(type(error).__name__, text[-LONGEST_TRACEBACK:])
 
-    def _parked(self, lease: Lease, stored: Stored, fault: Fault, attempts: int) -> Failure:
+    def _parked(self, lease: Lease, stored: Stored, fault: Fault) -> Failure:
+        attempts = stored.event.attempts or 1
         looks = "1 look" if attempts == 1 else f"{attempts} looks in a row"
         reason = f"Parked: {looks} at this event failed, the last one with {fault.kind}."
         after = replace(stored.event, attempts=attempts, next_look=None, parked=reason)
@@ -251,11 +255,6 @@ class Failures:
         outcome = _escalated(lease.sub, after, reason, lease.now)
         change = EventChange(stored, after, outcomes=(outcome,), dead_letter=letter, unacknowledged=True)
         return Failure(change, reason, fault)
-
-    def _unpackable(self, lease: Lease, stored: Stored, fault: Fault) -> Failure:
-        value = self.ledger.stored_value(lease.sub, stored.event.key) or b""
-        failure = self.damaged(lease, Damaged(stored.event.key.field, value, ValueError()), fault)
-        return replace(failure, change=replace(failure.change, before=stored))
 
 
 def _is_single(stored: Stored) -> bool:
