@@ -1,15 +1,17 @@
-"""The decision table of ``docs/causes.md``, generated from the code.
+"""The tables of ``docs/causes.md``, generated from the code.
 
     python -m tests.contract.decisions
 
-writes it. It has each situation here in words and as values; the outcome is the diagnosis' own answer.
+writes them. The decision table has each situation here in words and as values; the outcome is
+the diagnosis' own answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 
 from benchmarks.report import put
 from tests.contract.documents import ROOT
@@ -33,8 +35,10 @@ from tests.unit.builders import (
     seen,
     userinfo,
 )
+from worker.diagnosis.cause_table import TABLE
 from worker.diagnosis.causes import diagnose
 from worker.diagnosis.model import (
+    Cause,
     Chosen,
     Missing,
     Observation,
@@ -219,11 +223,32 @@ def decisions() -> str:
     return markdown(("what is known", "cause", "certainty", "remedy"), rows)
 
 
+def causes() -> str:
+    """Each cause, what is wrong and what is done."""
+    rows = [(f"`{cause}`", TABLE[cause].wrong, TABLE[cause].done) for cause in Cause]
+    return markdown(("cause", "what is wrong", "what is done"), rows)
+
+
+def people() -> str:
+    """What a person must do, and each cause's number."""
+    rows = [(f"`{cause}`", f"{row.number}", row.person, row.perhaps) for cause, row in TABLE.items()]
+    return markdown(("cause", "number", "what a person does", "what may be behind it"), rows)
+
+
 def markdown(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [f"| {' | '.join(row)} |" for row in (head, *rows)]
     lines.insert(1, "|---" * len(head) + "|")
     return "\n".join(lines) + "\n"
 
 
+#: Where each goes: the document, and the name of its marks there.
+TABLES: tuple[tuple[Path, str, Callable[[], str]], ...] = (
+    (CAUSES, "causes", causes),
+    (CAUSES, "decisions", decisions),
+    (CAUSES, "people", people),
+)
+
+
 if __name__ == "__main__":
-    put(CAUSES, "decisions", decisions())
+    for document, name, table in TABLES:
+        put(document, name, table())
