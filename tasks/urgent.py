@@ -101,7 +101,7 @@ def decide(services: Services, decision: DecideIncident) -> tuple[dict[str, Any]
         )
         return {**answer, "acknowledged": done}, unfinished
     named = {(each.sub, each.profile_id): each.to_profile_id for each in decision.choices}
-    plan = deciding.plan_for(ledger, incident, deciding.Picked(decision.others, named))
+    plan = deciding.plan_for(ledger, incident, decision.others, named)
     carried = deciding.carry_out(services, incident, plan, decision.by, WITHIN)
     reason = carried.failed[0][1] if carried.failed else None
     return {**answer, "chosen": carried.done, "left": len(plan.left), "reason": reason}, carried.unfinished

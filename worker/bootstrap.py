@@ -136,7 +136,6 @@ def bootstrap(settings: Settings) -> Services:
         emails=Emails(
             settings.mail_from,
             settings.mail_reply_to,
-            settings.escalation_email,
             make_letters(settings),
             _connect_links(settings, ledger),
         ),

@@ -6,6 +6,7 @@ another header, and in a body could fake a sentence of ours.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 from config.durations import parse_duration
@@ -103,15 +104,12 @@ _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 def spoken(span: timedelta | float) -> str:
     """A duration (or seconds) in its two largest units: 45 s, 3 min 20 s, 2 d 4 h; below a second, 0 s."""
     seconds = int(span.total_seconds() if isinstance(span, timedelta) else span)
+    largest = next((n for n, (_, size) in enumerate(_UNITS) if seconds >= size), len(_UNITS) - 1)
     parts: list[str] = []
-    for unit, size in _UNITS:
-        if seconds >= size or (unit == "s" and not parts):
-            parts.append(f"{seconds // size} {unit}")
-            seconds %= size
-        elif parts:
-            break
-        if len(parts) == 2:
-            break
+    for unit, size in _UNITS[largest : largest + 2]:
+        count, seconds = divmod(seconds, size)
+        if count or not parts:
+            parts.append(f"{count} {unit}")
     return " ".join(parts)
 
 
@@ -127,16 +125,11 @@ def utc(moment: datetime) -> str:
 
 def moment(text: str, now: datetime) -> datetime:
     """Read an ISO 8601 time, or a duration from now on; ValueError says how to write one."""
-    try:
+    with suppress(ValueError, OverflowError):
         return parse_instant(text)
-    except (ValueError, OverflowError):
-        pass
-    try:
+    with suppress(ValueError, OverflowError):
         return now + parse_duration(text)
-    except (ValueError, OverflowError):
-        raise ValueError(
-            "must be a time such as 2026-12-01T09:00:00Z, or a duration from now on such as P3D"
-        ) from None
+    raise ValueError("must be a time such as 2026-12-01T09:00:00Z, or a duration from now on such as P3D")
 
 
 def amount(number: int, one: str, many: str = "") -> str:

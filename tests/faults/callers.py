@@ -219,7 +219,7 @@ class Callers:
             if to is None:
                 acknowledge_incident(ledger, incident.incident_id, "", "PT4H", "somebody", HALF_AN_HOUR)
                 return
-            plan = deciding.plan_for(ledger, incident, deciding.Picked(to))
+            plan = deciding.plan_for(ledger, incident, to, {})
             with suppress(Death):
                 deciding.carry_out(services, incident, plan, "somebody")
             for removed, _ in plan.chosen:

@@ -30,10 +30,16 @@ from worker.ledger.outgoing import Outcome
 from worker.ledger.packing import PACKED_PARTS, unpack_account
 from worker.ledger.records import Account, Episode, Obstacle, TrackedEvent, to_ms
 from worker.mail.letters import RelinkEmail
-from worker.reconcile.connects import chosen_by_user
 from worker.reconcile.episodes import connect_key
-from worker.reconcile.reconnects import plan_reconnect
-from worker.reconcile.relinks import RelinkPlan, RelinkRules, affected, plan_relinks, without_cancelled
+from worker.reconcile.relinks import (
+    RelinkPlan,
+    RelinkRules,
+    affected,
+    chosen_by_user,
+    lately,
+    plan_reconnect,
+    plan_relinks,
+)
 
 ASKS = replace(POLICY, connect=True)
 FAR = NOW + 30 * DAY
@@ -77,7 +83,6 @@ class Looks:
             self.account,
             [each for _, each in found],
             profiles,
-            frozenset(),
             self.account.email,
             now,
             self.rules,
@@ -99,7 +104,7 @@ def types(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def emails(plan: RelinkPlan) -> list[RelinkEmail]:
-    return [email for _, email in plan.emails]
+    return [email for _, email, _ in plan.emails]
 
 
 def test_one_email_for_all_events_of_a_service() -> None:
@@ -270,7 +275,9 @@ def test_the_user_of_a_lost_account_is_led_to_the_applications_page() -> None:
     plan = plan_reconnect(person("acc/1 ü"), events, NOW, PAGE)
 
     listed = {
-        (due - NOW) // DAY: [meeting.event_id for meeting in email.meetings] for _, email, due in plan.emails
+        (due - NOW) // DAY: [meeting.event_id for meeting in email.meetings]
+        for _, email, due in plan.emails
+        if due
     }
     assert listed == {0: ["soon", "far"], 1: ["soon", "far"], 3: ["far"], 7: ["far"]}
     assert [email.reminder for _, email, _ in plan.emails] == [0, 1, 2, 3]
@@ -303,9 +310,9 @@ def test_an_account_that_is_lost_again_and_again(apart: timedelta) -> None:
         now = NOW + n * apart
         plan = plan_reconnect(account, [affected(event("e", NOW + 1000 * DAY))], now, PAGE)
         # Connected again just before it is lost the next time.
-        mailed = without_cancelled(plan.mailed or account.mailed, now + apart - SECOND)
+        mailed = lately(plan.mailed if plan.emails else account.mailed, now + apart - SECOND, PAGE)
         account = replace(account, mailed=mailed)
-        sent += [due for _, _, due in plan.emails if due < now + apart]
+        sent += [due for _, _, due in plan.emails if due and due < now + apart]
 
     assert all(later - earlier >= DAY for earlier, later in pairwise(sent))
     assert len(sent) == {HOUR: 1, DAY: 10, 40 * DAY: 40}[apart]

@@ -55,7 +55,7 @@ class Planned:
 
     @property
     def emails(self) -> tuple[tuple[str, RelinkEmail], ...]:
-        return self.plan.emails
+        return tuple((mail_id, email) for mail_id, email, _ in self.plan.emails)
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:
@@ -63,7 +63,7 @@ class Planned:
 
     @property
     def listed(self) -> list[tuple[str, ...]]:
-        return [tuple(meeting.event_id for meeting in email.meetings) for _, email in self.plan.emails]
+        return [tuple(meeting.event_id for meeting in email.meetings) for _, email in self.emails]
 
     @property
     def escalations(self) -> dict[str, str]:
@@ -98,12 +98,10 @@ def plan(
         if each.diagnosis.cause is Cause.CREDENTIALS_EXPIRED
     ]
     concerned += [affected(event) for event in others]
-    back = reconnected(account.memo, profiles)
     made = plan_relinks(
         account,
         concerned,
         profiles,
-        back,
         address,
         now,
         rules,

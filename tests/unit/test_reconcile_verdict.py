@@ -226,7 +226,7 @@ def written(end: WriteEnd, *, write: Write | None = None, reason: str = "", fail
     """An event whose profile was removed, and whose Update Event to pro_b had this result."""
     event = tracked(failures=failures)
     intended = stored(replace(event, writes={"pro_b": Write(to_ms(NOW))}))
-    result = WriteResult(end, "pro_b", intended, write, reason, "zoom")
+    result = WriteResult(end, "pro_b", intended, write or INTENT, reason, "zoom")
     return concluded(event, seen(), userinfo(profile("pro_b")), write=result)
 
 
@@ -416,9 +416,9 @@ def test_looks_that_fail(age: timedelta, start: datetime, failures: int, expecte
 
     reason = "Cronofy answered 503."
     lease = Lease(SUB, "token", NOW, Account(SUB, b"sealed", lost=False), ())
-    first = unread(lease, given, reason, POLICY, alone=False).change
+    first = unread(lease, given, reason, POLICY).change
     later = replace(lease, now=NOW + HOUR / 4)
-    second = unread(later, first.stored, reason, POLICY, alone=False).change
+    second = unread(later, first.stored, reason, POLICY).change
 
     assert [outcome.type for outcome in (*first.outcomes, *second.outcomes)] == expected
     assert (first.after.last, first.after.failures) == (event.last, failures + 1)

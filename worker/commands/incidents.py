@@ -15,7 +15,7 @@ from worker.commands.setup import confirm
 from worker.ledger.incidents import Incident
 from worker.mail.advice import headline
 from worker.mail.compose import Candidate, RemovedProfile
-from worker.run.deciding import NOT_OPEN, Picked, Plan, carry_out, plan_for
+from worker.run.deciding import NOT_OPEN, Plan, carry_out, plan_for
 from worker.run.incidents import Figures, figures
 from worker.wording import amount, provider, utc
 
@@ -65,7 +65,7 @@ def choose_for_incident(services: Services, incident_id: str, to: str, by: str, 
     if incident is None or incident.closed_at is not None:
         say(NOT_OPEN.format(incident_id), err=True)
         sys.exit(1)
-    plan = plan_for(ledger, incident, Picked(to))
+    plan = plan_for(ledger, incident, to, {})
     _show(plan, to)
     if not plan.chosen:
         say("This is possible for none of them. Choose for one account with: reconciler choose", err=True)

@@ -126,7 +126,7 @@ def _open(letter: Letter) -> None:
 def _send(settings: Settings, written: Letters, letter: Letter) -> None:
     if settings.smtp_url is None:
         raise SettingsError("RECONCILER_SMTP_URL must be set to send a letter.")
-    emails = Emails(settings.mail_from, settings.mail_reply_to, None, written)
+    emails = Emails(settings.mail_from, settings.mail_reply_to, written)
     message = emails.message(uuid4().hex, letter, datetime.now(UTC))
     try:
         make_mailer(settings).send(message)

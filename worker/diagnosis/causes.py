@@ -10,7 +10,6 @@ from typing import Any
 
 from worker.diagnosis.fallback import with_last_resort
 from worker.diagnosis.model import (
-    Calendar,
     Cause,
     Certainty,
     Diagnosis,
@@ -170,39 +169,65 @@ def _without_token(request: Request, since: datetime, now: datetime, policy: Pol
 def _diagnose_pending(
     request: Request, seen: Seen, observation: Observation, now: datetime, policy: Policy
 ) -> Diagnosis:
-    profiles = observation.profiles
+    profiles, profile_id = observation.profiles, request.profile_id
     shown = () if seen.pending else ("Conferencing was asked for, but Cronofy shows none on the event.",)
-    if profiles is not None and request.profile_id and request.profile_id not in INDIRECT:
-        found = _named_profile(request, request.profile_id, profiles, observation.unwritable, policy, shown)
-        if found:
-            return found
+    if profiles is not None and profile_id and profile_id not in INDIRECT:
+        # The event asked for a profile by id, so UserInfo says for certain whether it is at fault.
+        profile = profiles.conferencing_profile(profile_id)
+        if profile is None:
+            return _removed(request, profile_id, profiles, observation.unwritable, policy, shown)
+        if not profile.connected:
+            return _expired(profile, Certainty.CERTAIN, shown)
     calendar = profiles.calendar(request.calendar_id) if profiles is not None else None
     if calendar is not None and not calendar.profile.connected:
         return _expired(calendar.profile, Certainty.LIKELY, shown, calendar.calendar_id)
-    found = _notified(request, seen, now, policy, shown)
-    if found:
-        return found
-    if calendar is not None and now - request.asked_at >= policy.grace:
-        found = _unavailable(request, calendar, shown)
-        if found:
-            return found
-    if observation.failing_since is not None:
-        return _seen_failing(request, seen, observation.failing_since, now, policy, shown)
-    return _nothing_wrong(request, seen, profiles, now, policy, shown)
+    notice, overdue = request.notice, _overdue(request, seen, now, policy)
+    # Neither an unknown subtype nor a profile_missing that UserInfo does not confirm proves anything.
+    if notice is not None and notice.interaction is Interaction.FAILING:
+        told = f"Cronofy notified us at {_shown(notice.at)} that"
+        if notice.subtype is None:
+            said = f"{told} the conferencing service is failing; it keeps trying."
+            return _outage(notice.at, Certainty.CERTAIN, overdue, *shown, said)
+        if notice.subtype == "missing_meeting_url":
+            return _pending(
+                Cause.MISSING_MEETING_URL,
+                Remedy.ESCALATE,
+                *shown,
+                f"{told} the calendar's own service returned no meeting URL.",
+                _LICENCE,
+                since=notice.at.isoformat(),
+            )
+    late = now - request.asked_at >= policy.grace
+    # We cannot tell which profile `default` means, so we blame none: see `_about_profile`.
+    if late and profile_id == "integrated" and calendar and calendar.integrated_available is False:
+        return _pending(
+            Cause.MISSING_MEETING_URL,
+            Remedy.ESCALATE,
+            *shown,
+            "The event asked for the calendar's own conferencing, which UserInfo says is unavailable.",
+            _LICENCE,
+            certainty=Certainty.LIKELY,
+        )
+    failing = observation.failing_since
+    if failing is not None:
+        # Other events that asked for the same service get no link either.
+        said = (
+            f"The {request.provider_name or 'conferencing'} service has given no link to anybody here since "
+            f"{_shown(failing)}; Cronofy keeps trying."
+        )
+        return _outage(failing, Certainty.LIKELY, overdue, *shown, said)
+    return _nothing_wrong(request, profiles, overdue, now, policy, shown)
 
 
-def _named_profile(
+def _removed(
     request: Request,
     profile_id: str,
     profiles: Profiles,
     unwritable: str | None,
     policy: Policy,
     shown: tuple[str, ...],
-) -> Diagnosis | None:
-    """The event asked for a profile by id, so UserInfo says for certain whether it is at fault."""
-    profile = profiles.conferencing_profile(profile_id)
-    if profile is not None:
-        return None if profile.connected else _expired(profile, Certainty.CERTAIN, shown)
+) -> Diagnosis:
+    """UserInfo does not list the profile that the event asked for any more."""
     notified = _subtype(request) == "profile_missing"
     evidence = [*shown, f"The event asked for profile {profile_id}, which UserInfo no longer lists."]
     if not profiles.listed:
@@ -241,74 +266,22 @@ def _named_profile(
     )
 
 
-def _notified(
-    request: Request, seen: Seen, now: datetime, policy: Policy, shown: tuple[str, ...]
-) -> Diagnosis | None:
-    """What a ``conferencing_failing`` notification explains."""
-    notice = request.notice
-    if notice is None or notice.interaction is not Interaction.FAILING:
-        return None
-    since = _shown(notice.at)
-    if notice.subtype is None:
-        # Cronofy says this once, and never that it is over: it must not keep us silent until the start.
-        overdue = _overdue(request, seen, now, policy)
-        return _pending(
-            Cause.PROVIDER_OUTAGE,
-            Remedy.ESCALATE if overdue else Remedy.WAIT,
-            *shown,
-            f"Cronofy notified us at {since} that the conferencing service is failing; it keeps trying.",
-            *([f"{overdue}."] if overdue else []),
-            since=notice.at.isoformat(),
-        )
-    if notice.subtype == "missing_meeting_url":
-        return _pending(
-            Cause.MISSING_MEETING_URL,
-            Remedy.ESCALATE,
-            *shown,
-            f"Cronofy notified us at {since} that the calendar's own service returned no meeting URL.",
-            _LICENCE,
-            since=notice.at.isoformat(),
-        )
-    # Neither an unknown subtype nor a profile_missing that UserInfo does not confirm proves anything.
-    return None
-
-
-def _seen_failing(
-    request: Request, seen: Seen, since: datetime, now: datetime, policy: Policy, shown: tuple[str, ...]
-) -> Diagnosis:
-    """What other events explain: those that asked for the same service get no link either."""
-    overdue = _overdue(request, seen, now, policy)
+def _outage(since: datetime, certainty: Certainty, overdue: str | None, *evidence: str) -> Diagnosis:
+    """The service is failing. Nobody says when that is over: it must not keep us silent until the start."""
     return _pending(
         Cause.PROVIDER_OUTAGE,
         Remedy.ESCALATE if overdue else Remedy.WAIT,
-        *shown,
-        f"The {request.provider_name or 'conferencing'} service has given no link to anybody here since "
-        f"{_shown(since)}; Cronofy keeps trying.",
+        *evidence,
         *([f"{overdue}."] if overdue else []),
-        certainty=Certainty.LIKELY,
+        certainty=certainty,
         since=since.isoformat(),
     )
 
 
-def _unavailable(request: Request, calendar: Calendar, shown: tuple[str, ...]) -> Diagnosis | None:
-    """The event asked for the calendar's own conferencing, and UserInfo says that there is none."""
-    # We cannot tell which profile `default` means, so we blame none: see `_about_profile`.
-    if request.profile_id == "integrated" and calendar.integrated_available is False:
-        return _pending(
-            Cause.MISSING_MEETING_URL,
-            Remedy.ESCALATE,
-            *shown,
-            "The event asked for the calendar's own conferencing, which UserInfo says is unavailable.",
-            _LICENCE,
-            certainty=Certainty.LIKELY,
-        )
-    return None
-
-
 def _nothing_wrong(
     request: Request,
-    seen: Seen,
     profiles: Profiles | None,
+    overdue: str | None,
     now: datetime,
     policy: Policy,
     shown: tuple[str, ...],
@@ -322,7 +295,6 @@ def _nothing_wrong(
     ]
     if profiles is not None and _subtype(request) is not None:
         evidence.append(f'Cronofy notified us of "{_subtype(request)}", which UserInfo does not confirm.')
-    overdue = _overdue(request, seen, now, policy)
     if overdue:
         if profiles is not None and profiles.calendar(request.calendar_id) is None:
             evidence.append("UserInfo does not list the event's calendar.")
@@ -429,8 +401,6 @@ def _shown(moment: Any) -> str:
 def _length(duration: timedelta) -> str:
     """A duration in whole largest units."""
     seconds = max(0, int(duration.total_seconds()))
-    for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
-        if seconds >= size:
-            count = seconds // size
-            return f"{count} {unit}{'s' if count > 1 else ''}"
-    return f"{seconds} second{'' if seconds == 1 else 's'}"
+    units = (("day", 86_400), ("hour", 3_600), ("minute", 60))
+    unit, size = next((each for each in units if seconds >= each[1]), ("second", 1))
+    return f"{seconds // size} {unit}{'' if seconds // size == 1 else 's'}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from worker.diagnosis.model import (
     Cause,
@@ -47,7 +47,8 @@ def with_last_resort(
         return (
             replace(diagnosis, evidence=(*diagnosis.evidence, observation.unwritable)) if near else diagnosis
         )
-    hurry = start.instant - _too_late(policy)
+    # Later than that, no look is sure to come after a link that has to be made first.
+    hurry = start.instant - 2 * policy.recheck_min
     found = _next_rung(diagnosis.cause, request, profiles, policy, in_a_hurry=now >= hurry)
     if found is None:
         return diagnosis
@@ -77,11 +78,6 @@ def is_room(join_url: str | None, policy: Policy) -> bool:
     return bool(found and join_url and join_url.startswith(before) and join_url.endswith(after))
 
 
-def _too_late(policy: Policy) -> timedelta:
-    """Within this before the start, no look is sure to come after a link that has to be made first."""
-    return 2 * policy.recheck_min
-
-
 def _next_rung(
     cause: Cause | None, request: Request, profiles: Profiles, policy: Policy, *, in_a_hurry: bool
 ) -> tuple[Rung, str, str] | None:
@@ -90,10 +86,12 @@ def _next_rung(
     if in_a_hurry and Rung.EXPLICIT in left:
         # Only this link needs no time to be made.
         left = (Rung.EXPLICIT,)
+    calendar = profiles.calendar(request.calendar_id)
+    has_own = calendar and calendar.profile.connected and calendar.integrated_available
     for rung in left:
         if rung is Rung.EXPLICIT:
             return rung, rung.value, "the company's own room"
-        if rung is Rung.INTEGRATED and _has_integrated(request, profiles):
+        if rung is Rung.INTEGRATED and has_own and rung not in (request.profile_id, request.first_asked):
             return rung, rung.value, "the calendar's own conferencing, which UserInfo says it has"
         if rung is Rung.ANY_CONNECTED:
             failing = cause is Cause.PROVIDER_OUTAGE
@@ -102,13 +100,3 @@ def _next_rung(
                 service = chosen.provider_name or "conferencing"
                 return rung, chosen.profile_id, f"the connected {service} profile {chosen.profile_id}"
     return None
-
-
-def _has_integrated(request: Request, profiles: Profiles) -> bool:
-    calendar = profiles.calendar(request.calendar_id)
-    return (
-        calendar is not None
-        and calendar.integrated_available is True
-        and calendar.profile.connected
-        and Rung.INTEGRATED not in (request.profile_id, request.first_asked)
-    )

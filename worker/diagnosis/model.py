@@ -319,11 +319,10 @@ class Diagnosis:
         """The diagnosis as in the contract (§1), without the ids and the next look."""
         detail = dict(self.detail)
         if self.last_resort:
-            at = self.last_resort.at.isoformat()
             detail["last_resort"] = {
                 "rung": self.last_resort.rung.value,
                 "to_profile_id": self.last_resort.to_profile_id,
-                "at": at,
+                "at": self.last_resort.at.isoformat(),
             }
         return {
             "state": self.state.value,

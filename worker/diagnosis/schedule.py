@@ -1,9 +1,7 @@
 """When to look at an event again (contract §1): after doubling intervals, and sooner near its start. Pure.
 
-What many events wait for together is looked at by a few for all of them. A service that fails, or whose
-profiles lapse in number, is one fact about a data centre: an outage. Enough reports of it with no link in
-between begin it (``common.lua``). Its events are held: they get only the looks that no other event can make
-for them. Canaries, which the sweep picks, show when it is over.
+What many events wait for together is one outage of a data centre, which enough reports with no link in
+between begin (``common.lua``). Its events are held: they get only the looks that no other can make for them.
 """
 
 from __future__ import annotations
@@ -44,8 +42,7 @@ def next_pause(previous: timedelta | None, policy: Policy, *, notices_arrive: bo
 
     If Cronofy is known to notify us of the event, three of every four looks are skipped.
     """
-    interval = next_interval(previous, policy)
-    wait = interval
+    wait = interval = next_interval(previous, policy)
     for _ in range(3 if notices_arrive else 0):
         interval = next_interval(interval, policy)
         wait += interval

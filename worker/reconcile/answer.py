@@ -9,29 +9,24 @@ from typing import Any
 from worker.diagnosis.model import Cause, Certainty, Diagnosis, Remedy, State
 from worker.ledger.records import TrackedEvent, from_ms
 
-#: For an event before its first look.
-_UNSEEN: Mapping[str, Any] = {
-    "state": State.PENDING.value,
-    "cause": Cause.GENERATING.value,
-    "certainty": Certainty.LIKELY.value,
-    "evidence": ["This event has not been looked at yet."],
-    "remedy": Remedy.WAIT.value,
-    "detail": {},
-    "join_url": None,
-}
-
 PARKED_NOTE = "It stays parked until someone replays it from the dead letters or asks for it."
 
+#: For an event before its first look.
+_UNSEEN = Diagnosis(
+    State.PENDING,
+    Cause.GENERATING,
+    Certainty.LIKELY,
+    ("This event has not been looked at yet.",),
+    Remedy.WAIT,
+).as_json
 #: For a pending event of a lost account (contract §6).
-_LOST: Mapping[str, Any] = {
-    "state": State.PENDING.value,
-    "cause": Cause.ACCOUNT_UNAUTHORIZED.value,
-    "certainty": Certainty.CERTAIN.value,
-    "evidence": ["Cronofy refuses this account; nothing can be read until it is connected again."],
-    "remedy": Remedy.CLOSE.value,
-    "detail": {},
-    "join_url": None,
-}
+_LOST = Diagnosis(
+    State.PENDING,
+    Cause.ACCOUNT_UNAUTHORIZED,
+    Certainty.CERTAIN,
+    ("Cronofy refuses this account; nothing can be read until it is connected again.",),
+    Remedy.CLOSE,
+).as_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,29 +50,20 @@ def recorded_answer(sub: str, event: TrackedEvent, lost: bool) -> dict[str, Any]
         last["remedy"] = Remedy.ESCALATE.value
     if lost and last["cause"] != _LOST["cause"] and not settled:
         last = _LOST
-    return {
-        "sub": sub,
-        "calendar_id": event.key.calendar_id,
-        "event_id": event.key.event_id,
-        **last,
-        "next_check_at": (
-            None if settled or lost or event.next_look is None else from_ms(event.next_look).isoformat()
-        ),
-    }
+    return _answer(sub, event, last, over=settled or lost)
 
 
 def live_answer(sub: str, event: TrackedEvent, diagnosis: Diagnosis) -> dict[str, Any]:
     """A fresh diagnosis that changed nothing, so the next look stays as planned."""
     over = diagnosis.state is not State.PENDING or diagnosis.remedy is Remedy.CLOSE
+    return _answer(sub, event, diagnosis.as_json, over=over)
+
+
+def _answer(sub: str, event: TrackedEvent, diagnosis: Mapping[str, Any], *, over: bool) -> dict[str, Any]:
     return {
         "sub": sub,
         "calendar_id": event.key.calendar_id,
         "event_id": event.key.event_id,
-        **diagnosis.as_json,
+        **diagnosis,
         "next_check_at": None if over or event.next_look is None else from_ms(event.next_look).isoformat(),
     }
-
-
-def with_note(answer: dict[str, Any], note: str) -> dict[str, Any]:
-    """The answer with one more sentence of evidence."""
-    return {**answer, "evidence": [*answer["evidence"], note]}

@@ -18,9 +18,7 @@ from worker.cronofy.callbacks import Callbacks
 from worker.cronofy.client import Cronofy, Session
 from worker.cronofy.errors import PUT_OFF, CronofyError, GrantRefused, Refused, TokenNeeded
 from worker.cronofy.wire import OpenChannel
-from worker.ledger.leases import Change, Lease
-from worker.ledger.ledger import Ledger
-from worker.ledger.records import Account, NotificationChannel, to_ms
+from worker.ledger.records import Account, NotificationChannel
 
 #: After this long without news of it, a channel is checked; a refused one is tried again.
 CHECK_AFTER = timedelta(days=1)
@@ -61,7 +59,7 @@ class Channels:
         with self.cronofy.session(account, CALLS) as session:
             try:
                 found = self._settle(session, account.sub, before)
-            except (*PUT_OFF, GrantRefused, TokenNeeded):
+            except (*PUT_OFF, GrantRefused, TokenNeeded, RedisError):
                 raise
             except Refused as error:
                 # The plan, scope or kind of token rules it out; the account's events do not need it.
@@ -71,8 +69,6 @@ class Channels:
             except CronofyError as error:
                 log.warning("channel.failed", sub=account.sub, reason=error.reason, status=error.status)
                 return _failed(before)
-            except RedisError:
-                raise
             except Exception:
                 # Otherwise it would be due again at once, forever.
                 log.exception("channel.crashed", sub=account.sub)
@@ -94,52 +90,21 @@ class Channels:
             _left_open(account.sub, channel_id, error)
 
     def _settle(self, session: Session, sub: str, before: NotificationChannel) -> OpenChannel:
+        account_of, address = self.callbacks.account_of, self.callbacks.of(sub)
         listed = session.channels()
-        ours = [c for c in listed if c.channel_id == before.channel_id or self._names(c, sub)]
+        ours = [c for c in listed if c.channel_id == before.channel_id or account_of(c.callback_url) == sub]
         # An address that names the account by an older vault key is replaced while we can read it.
-        current = [c for c in ours if c.callback_url == self.callbacks.of(sub)]
-        # Keep the one we know; failing that, every check keeps the same one.
-        current.sort(key=lambda c: (c.channel_id != before.channel_id, c.channel_id))
+        current = [c for c in ours if c.callback_url == address]
         if current:
-            kept = current[0]
+            # Keep the one we know; failing that, every check keeps the same one.
+            kept = min(current, key=lambda c: (c.channel_id != before.channel_id, c.channel_id))
         else:
-            address = self.callbacks.of(sub)
             kept = OpenChannel(channel_id=session.open_channel(address).channel_id, callback_url=address)
             log.info("channel.opened", sub=sub, channel_id=kept.channel_id, reason=_why(before, ours))
         for other in ours:
             if other.channel_id != kept.channel_id:
-                try:
-                    _close(session, sub, other.channel_id, "superseded")
-                except Refused as error:
-                    _left_open(sub, other.channel_id, error)
+                _close(session, sub, other.channel_id, "superseded")
         return kept
-
-    def _names(self, channel: OpenChannel, sub: str) -> bool:
-        return self.callbacks.account_of(channel.callback_url) == sub
-
-
-def check_channel(channels: Channels | None, ledger: Ledger, lease: Lease) -> CronofyError | None:
-    """Check the account's channel if due, and end the lease; returns what put it off, if anything.
-
-    Raises GrantRefused and TokenNeeded, with the lease still held.
-    """
-    due = lease.account.channel_due
-    if due is None or due > to_ms(lease.now):
-        ledger.release(lease)
-        return None
-    if channels is None:
-        # No webhook URL here, or a dry run: a process with one finds it due at the events' next look.
-        ledger.commit(lease, Change(check_again=0))
-        return None
-    try:
-        channel, again = channels.check(lease.account)
-    except PUT_OFF as error:
-        ledger.release(lease)
-        log.info("channel.put_off", sub=lease.sub, reason=error.reason)
-        return error
-    check_again = 0 if again is None else to_ms(lease.now + again)
-    ledger.commit(lease, Change(channel=channel, check_again=check_again))
-    return None
 
 
 def _failed(before: NotificationChannel) -> tuple[NotificationChannel, timedelta]:
@@ -160,5 +125,9 @@ def _left_open(sub: str, channel_id: str, error: CronofyError) -> None:
 
 
 def _close(session: Session, sub: str, channel_id: str, reason: str) -> None:
-    session.close_channel(channel_id)
-    log.info("channel.closed", sub=sub, channel_id=channel_id, reason=reason)
+    try:
+        session.close_channel(channel_id)
+    except Refused as error:
+        _left_open(sub, channel_id, error)
+    else:
+        log.info("channel.closed", sub=sub, channel_id=channel_id, reason=reason)

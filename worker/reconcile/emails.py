@@ -20,16 +20,15 @@ from worker.mail.compose import (
 )
 from worker.mail.connect_links import ConnectLinks
 from worker.mail.handover import parts_of
-from worker.mail.letters import FallbackEmail, Letter, Letters, Meeting, RelinkEmail, UserEmail
+from worker.mail.letters import Letter, Letters, Meeting, RelinkEmail, UserEmail
 
 
 @dataclass(frozen=True, slots=True)
 class Emails:
-    """Who our emails come from, and where escalations go (contract §4)."""
+    """Who our emails come from (contract §4)."""
 
     sender: str
     reply_to: str | None
-    escalation_email: str | None
     letters: Letters
     #: None without a public URL: then nobody is asked to connect a service.
     links: ConnectLinks | None = None
@@ -41,11 +40,13 @@ class Emails:
         if email.kind == "connect" and self.links:
             link = self.links.of(sub, email.provider_name or "", email.reader, due or now)
             email = replace(email, relink_url=link)
-        return self._letter(mail_id, email, due or now, due)
+        return self.letter(mail_id, email, due or now, due)
 
-    def fallback(self, mail_id: str, email: FallbackEmail, now: datetime) -> Mail:
-        """The email that tells a user of a meeting's other link."""
-        return self._letter(mail_id, email, now)
+    def letter(self, mail_id: str, email: UserEmail, now: datetime, due: datetime | None = None) -> Mail:
+        """A letter to a user, dated now."""
+        letter = self.letters.write(email)
+        message = self.message(mail_id, letter, now).as_bytes()
+        return Mail(mail_id, message, due, parts_of(email, letter), letter.kind)
 
     def incident(self, mail_id: str, email: IncidentEmail, now: datetime) -> Mail:
         """The email that tells the operator of an incident, or that it is over."""
@@ -56,11 +57,6 @@ class Emails:
         """The email with the report on a month."""
         envelope = Envelope(self.sender, self.reply_to, message_id(mail_id, self.sender), now)
         return Mail(mail_id, compose_report(email, envelope).as_bytes())
-
-    def _letter(self, mail_id: str, email: UserEmail, now: datetime, due: datetime | None = None) -> Mail:
-        letter = self.letters.write(email)
-        message = self.message(mail_id, letter, now).as_bytes()
-        return Mail(mail_id, message, due, parts_of(email, letter), letter.kind)
 
     def message(self, mail_id: str, letter: Letter, now: datetime) -> EmailMessage:
         """A letter to a user as an email."""

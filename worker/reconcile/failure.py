@@ -1,19 +1,7 @@
 """What happens to an event whose looks fail: it is looked at again, and finally parked.
 
-- An error from outside (Cronofy, Redis, the vault, this machine) is nobody's fault and never counts,
-  however long it lasts.
-- Reading, judging, writing and packing are guarded per event: what one raises is an attempt of that event
-  alone, and the look's other events still get their verdicts.
-- A look that fails as a whole, or a process that dies, blames no event yet: from then on each of its events
-  is looked at alone, after those that are not. So is every event with an attempt.
-- A look at one event alone is counted before it begins, so a dead process counts too. A diagnosis clears
-  the count.
-- At RECONCILER_MAX_ATTEMPTS the event is parked: a dead letter holds the way back, a person is notified
-  once, and no look takes the event up until someone asks for it.
-
-A look at one event alone must not take down other accounts in its process, so a batch hands its account to
-a task of its own (`is_alone`). It does the same with an account whose last two looks never ended. If the
-third does not end either, the account itself is at fault, and each of its events is looked at alone.
+docs/architecture.md has the rules and the reasons for them. At RECONCILER_MAX_ATTEMPTS a dead letter holds
+the way back, and a person is notified once.
 """
 
 from __future__ import annotations
@@ -52,8 +40,6 @@ T = TypeVar("T")
 
 #: After this many claims in a row that no look ended: a task for the account, then a look per event.
 ACCOUNT_ALONE, EVENTS_ALONE = 2, 3
-#: Looks in a row that must fail from outside before a person is notified.
-NOTIFIED_AFTER = FAILING
 #: A longer traceback keeps its end, which shows where the error was raised.
 LONGEST_TRACEBACK = 16_000
 #: The task that a parked event's dead letter replays.
@@ -136,19 +122,8 @@ def singled_out(lease: Lease, limit: int) -> list[EventChange]:
     ]
 
 
-def isolated(stored: Stored, now: datetime) -> EventChange:
-    """Have an event looked at alone, at once: the look it shared failed, and blames none yet."""
-    after = replace(stored.event, attempts=max(1, stored.event.attempts), next_look=to_ms(now))
-    return EventChange(stored, after)
-
-
-def counted(stored: Stored) -> EventChange:
-    """Count a look at this event alone before it begins; `uncounted` takes it back."""
-    return EventChange(stored, replace(stored.event, attempts=stored.event.attempts + 1))
-
-
 def uncounted(stored: Stored) -> EventChange:
-    """Take the count back: the look failed or was put off from outside."""
+    """Take back that a look at this event alone was counted: it failed from outside, or was put off."""
     return EventChange(stored, replace(stored.event, attempts=max(0, stored.event.attempts - 1)))
 
 
@@ -157,14 +132,14 @@ def revived(event: TrackedEvent, now: datetime, limit: int) -> TrackedEvent:
     return replace(event, parked=None, attempts=max(1, limit - 1), next_look=to_ms(now))
 
 
-def unread(lease: Lease, stored: Stored, reason: str, policy: Policy, *, alone: bool) -> Failure:
+def unread(lease: Lease, stored: Stored, reason: str, policy: Policy) -> Failure:
     """A look that failed from outside: it concludes nothing, and the event is looked at again.
 
     If that lasts until the event is overdue, a person is notified once: otherwise nobody would know. Not of
     a closed one that somebody asked about: all that we know of it is that it needs nobody. Nor of one that
     somebody answers for.
     """
-    event, now = uncounted(stored).after if alone else stored.event, lease.now
+    event, now = uncounted(stored).after, lease.now
     start, given = _or_none(lambda: event.starts_at), lease.acknowledgement(event.key)
     after = event.failed(reason, now, retry_look(event.failures + 1, start, now, policy))
     evidence = f"{after.failures} looks in a row failed, the last one with: {reason}"
@@ -178,7 +153,7 @@ def unread(lease: Lease, stored: Stored, reason: str, policy: Policy, *, alone: 
         or cause is Cause.CREDENTIALS_EXPIRED
         or lease.fleet_in_trouble
     )
-    if after.failures < NOTIFIED_AFTER or not overdue or mark in after.notified or needless:
+    if after.failures < FAILING or not overdue or mark in after.notified or needless:
         return Failure(EventChange(stored, after), evidence)
     after = replace(after, notified=(*after.notified, mark))
     outcome = _escalated(lease.sub, after, evidence, now)
@@ -196,19 +171,20 @@ class Failures:
     #: Masks the secrets in a text.
     mask: Callable[[str], str]
 
-    def of(self, lease: Lease, stored: Stored, error: Exception, *, alone: bool) -> Failure:
-        """The failure of an event whose part of a look raised `error`; `alone`: the look was counted.
+    def of(self, lease: Lease, stored: Stored, error: Exception) -> Failure:
+        """The failure of an event whose part of a look raised `error`.
 
         Re-raises an error from outside that concerns more than this event.
         """
         if isinstance(error, CronofyError):
-            return unread(lease, stored, error.reason, self.policy, alone=alone)
+            return unread(lease, stored, error.reason, self.policy)
         if is_from_outside(error):
             raise error
         fault = self.fault(lease, error)
-        attempts = stored.event.attempts + (not alone)
+        # A look at this event alone was counted before it began.
+        attempts = stored.event.attempts or 1
         if attempts >= self.limit:
-            failure = self._parked(lease, stored, fault, attempts)
+            failure = self._parked(lease, stored, fault)
         else:
             look_at = retry_look(attempts, _or_none(lambda: stored.event.starts_at), lease.now, self.policy)
             after = replace(stored.event, attempts=attempts, next_look=to_ms(look_at))
@@ -220,15 +196,18 @@ class Failures:
             _ = failure.change.value
         except Exception:
             # Not even this record can be packed.
-            return self._unpackable(lease, stored, fault)
+            key = stored.event.key
+            value = self.ledger.stored_value(lease.sub, key) or b""
+            failure = self.damaged(lease, Damaged(key.field, value, ValueError()), fault)
+            return replace(failure, change=replace(failure.change, before=stored))
         return failure
 
     def before_alone(self, lease: Lease, stored: Stored) -> EventChange | Failure:
         """Count a look at this event alone before it begins; a Failure if the last ones never ended."""
         # An event that was singled out starts with a count that it did not cause.
         if stored.event.attempts >= max(self.limit, 2):
-            return self._parked(lease, stored, Fault(DIED), stored.event.attempts)
-        return counted(stored)
+            return self._parked(lease, stored, Fault(DIED))
+        return EventChange(stored, replace(stored.event, attempts=stored.event.attempts + 1))
 
     def damaged(self, lease: Lease, damaged: Damaged, fault: Fault | None = None) -> Failure:
         """A stored value that is not a record: it moves to the dead letters at once.
@@ -260,7 +239,8 @@ class Failures:
         # Cut only after masking: half a secret would not be recognised.
         return Fault(type(error).__name__, text[-LONGEST_TRACEBACK:])
 
-    def _parked(self, lease: Lease, stored: Stored, fault: Fault, attempts: int) -> Failure:
+    def _parked(self, lease: Lease, stored: Stored, fault: Fault) -> Failure:
+        attempts = stored.event.attempts or 1
         looks = "1 look" if attempts == 1 else f"{attempts} looks in a row"
         reason = f"Parked: {looks} at this event failed, the last one with {fault.kind}."
         after = replace(stored.event, attempts=attempts, next_look=None, parked=reason)
@@ -275,11 +255,6 @@ class Failures:
         change = EventChange(stored, after, outcomes=(outcome,), dead_letter=letter, unacknowledged=True)
         return Failure(change, reason, fault)
 
-    def _unpackable(self, lease: Lease, stored: Stored, fault: Fault) -> Failure:
-        value = self.ledger.stored_value(lease.sub, stored.event.key) or b""
-        failure = self.damaged(lease, Damaged(stored.event.key.field, value, ValueError()), fault)
-        return replace(failure, change=replace(failure.change, before=stored))
-
 
 def _is_single(stored: Stored) -> bool:
     """Whether the event must be looked at alone."""
@@ -290,11 +265,8 @@ def _is_due(event: TrackedEvent, now: datetime) -> bool:
     next_look = event.next_look
     if next_look is None:
         return False
-    try:
-        return is_due(from_ms(next_look), event.last_interval, now)
-    except Exception:
-        # The record cannot say: a look shows what is wrong with it.
-        return True
+    # If the record cannot say, a look shows what is wrong with it.
+    return _or_none(lambda: is_due(from_ms(next_look), event.last_interval, now)) is not False
 
 
 def _or_none(read: Callable[[], T]) -> T | None:

@@ -7,7 +7,7 @@ fail, see `worker.reconcile.failure`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -34,10 +34,8 @@ from worker.diagnosis.schedule import is_at_hand
 from worker.ledger.leases import Change, EventChange, Lease, LeaseLost
 from worker.ledger.ledger import Ledger
 from worker.ledger.outgoing import Outcome, OutcomeType, refused_elsewhere
-from worker.ledger.records import Account, EventKey, LastRead, Memo, Obstacle, Stored, to_ms
-from worker.mail.letters import Reader
-from worker.reconcile.channel_check import Channels, check_channel
-from worker.reconcile.connects import chosen_by_user
+from worker.ledger.records import Account, EventKey, Obstacle, Stored, to_ms
+from worker.reconcile.channel_check import Channels
 from worker.reconcile.emails import Emails
 from worker.reconcile.episodes import connect_key
 from worker.reconcile.failure import (
@@ -46,7 +44,6 @@ from worker.reconcile.failure import (
     Failures,
     choose,
     is_from_outside,
-    isolated,
     singled_out,
     uncounted,
     unexpected,
@@ -68,19 +65,20 @@ from worker.reconcile.observe import (
     observe,
     plan_reading,
 )
-from worker.reconcile.reassign import PlannedUpdate, plan_update, reassign
-from worker.reconcile.reconnects import ReconnectPlan, plan_reconnect
+from worker.reconcile.reassign import plan_update, reassign
 from worker.reconcile.relinks import (
     Affected,
     RelinkPlan,
     RelinkRules,
     affected,
     arrived,
+    chosen_by_user,
     deliverable,
+    lately,
+    plan_reconnect,
     plan_relinks,
     reader_of,
     reconnected,
-    without_cancelled,
 )
 from worker.reconcile.rooms import Rooms
 from worker.reconcile.verdict import (
@@ -104,10 +102,9 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class LookResult:
-    """A look's verdicts, and why any are missing."""
+    """Why a look has no verdict on an event, if so."""
 
-    verdicts: tuple[Verdict, ...] = ()
-    #: Why an event has no verdict, in a sentence.
+    #: In a sentence.
     failure: str | None = None
     #: What put off the look or part of it; nothing was wrong with it.
     put_off: CronofyError | None = None
@@ -194,28 +191,26 @@ class Looker:
                 return LookResult(failure=error.reason, put_off=error)
             except CronofyError as error:
                 log_error(lease.sub, error)
-                return self._fail(lease, chosen.due, error.reason, alone=chosen.alone)
+                return self._fail(lease, chosen.due, error.reason)
             return self._conclude(session, _Work(lease, chosen, readings))
 
     def _conclude(self, session: Session, work: _Work) -> LookResult:
         """Judge what was read, carry out the remedies, and commit the results."""
         readings, now = work.readings, work.lease.now
         profiles = readings.profiles
-        former = work.lease.account.choices
+        former = work.lease.account
         work.lease = lease = _with_users_choices(work.lease, profiles)
-        back = reconnected(lease.account.memo, profiles) if profiles else frozenset[str]()
+        back = reconnected(lease.account.memo, profiles)
         self._judge(work, back)
         self._reopen(work)
         self._restart_waiting(work, back)
         writes = {} if self.dry_run else self._reassign(session, work)
         choices = lease.account.choices
-        memo = _remember(lease.account.memo, profiles, readings.read)
-        mailed = without_cancelled(lease.account.mailed, now)
-        account = replace(session.account, memo=memo, choices=choices, mailed=mailed)
-        names = _names_seen(lease.account.profile_names, profiles)
+        account = _remember(replace(session.account, choices=choices), readings)
         address = account.email or (readings.userinfo.email if readings.userinfo else None)
         # Nothing begins or ends without a UserInfo.
-        relinks = RelinkPlan(account.memo.episodes, account.mailed, account.connects)
+        mailed = lately(account.mailed, now, self.rules)
+        relinks = RelinkPlan(account.memo.episodes, mailed, account.connects)
         if profiles:
             events = self._affected(work)
             episodes = [*account.memo.episodes.values(), *account.connects.values()]
@@ -224,7 +219,6 @@ class Looker:
                 account,
                 events,
                 profiles,
-                back,
                 address,
                 now,
                 self.rules,
@@ -233,7 +227,8 @@ class Looker:
                 early=self.rules.early and _asks_profiles(lease),
                 wanted=_services_wanted(work),
             )
-        user = None if self.dry_run else _reader(account, address)
+        can_write = address and deliverable(address) and not self.dry_run
+        user = reader_of(account, address or "") if can_write else None
         verdicts: list[Verdict] = []
         for judged in work.judged:
             write, note = writes.get(judged.key), relinks.notes.get(judged.key)
@@ -246,16 +241,17 @@ class Looker:
             )
             if verdict:
                 verdicts.append(verdict)
-        conclusions: list[Verdict | Failure] = [*verdicts, *work.failures]
-        mails = [self.emails.relink(mail_id, lease.sub, email, now) for mail_id, email in relinks.emails]
-        mails += [self.emails.fallback(*verdict.letter, now) for verdict in verdicts if verdict.letter]
+        mails = [
+            self.emails.relink(mail_id, lease.sub, email, now, due) for mail_id, email, due in relinks.emails
+        ]
+        mails += [self.emails.letter(*verdict.letter, now) for verdict in verdicts if verdict.letter]
         change = Change(
-            events=[*work.changes, *(each.change for each in conclusions)],
+            events=[*work.changes, *(v.change for v in verdicts), *(f.change for f in work.failures)],
             memo=replace(account.memo, episodes=relinks.episodes),
-            profile_names=names if names != lease.account.profile_names else None,
+            profile_names=account.profile_names if account.profile_names != former.profile_names else None,
             connects=relinks.connects if relinks.connects != account.connects else None,
-            mailed=relinks.mailed if relinks.mailed != lease.account.mailed else None,
-            choices=choices if choices != former else None,
+            mailed=relinks.mailed if relinks.mailed != former.mailed else None,
+            choices=choices if choices != former.choices else None,
             outcomes=relinks.outcomes,
             mails=mails,
             cancel=relinks.cancel,
@@ -270,7 +266,7 @@ class Looker:
         log_verdicts(lease.sub, verdicts, committed)
         log_outages(committed)
         log_failures(lease.sub, work.failures)
-        return self._result(work, verdicts)
+        return self._result(work)
 
     def _judge(self, work: _Work, back: frozenset[str]) -> None:
         """Judge the events that the look was for, and others with news."""
@@ -317,32 +313,35 @@ class Looker:
 
     def _reassign(self, session: Session, work: _Work) -> dict[EventKey, WriteResult]:
         """Send the updates that the diagnoses call for."""
-        lease = work.lease
-        callbacks = self.channels.callbacks if self.channels else None
-        planned: list[PlannedUpdate] = []
-        for judged in [each for each in work.judged if each.replacement]:
-            plan = self._guard(
-                work, judged.before, plan_update, judged, lease.sub, lease.now, callbacks, self.rooms
-            )
-            if plan:
-                planned.append(plan)
-            else:
-                work.judged.remove(judged)
+        lease, callbacks = work.lease, self.channels.callbacks if self.channels else None
+        planned = self._of_each(
+            work,
+            [judged for judged in work.judged if judged.replacement],
+            lambda judged: plan_update(judged, lease.sub, lease.now, callbacks, self.rooms),
+        )
         return reassign(self.ledger, session, lease, planned, work.readings.profiles) if planned else {}
 
     def _affected(self, work: _Work) -> list[Affected]:
         """The events that emails to users may mention; none unless a profile was found wanting."""
-        found: list[Affected] = []
-        for judged in [j for j in work.judged if _needs_the_user(j)]:
-            each = self._guard(work, judged.before, affected, judged.diagnosed, found=True)
-            if each:
-                found.append(each)
-            else:
+        wanting = [
+            each
+            for each in work.judged
+            if each.diagnosis.cause is Cause.CREDENTIALS_EXPIRED
+            or each.diagnosis.remedy is Remedy.CONNECT_EMAIL
+        ]
+        found = self._of_each(work, wanting, lambda each: affected(each.diagnosed, found=True))
+        return found + _affected(self._unjudged(work)) if found else []
+
+    def _of_each(self, work: _Work, events: Iterable[Judged], step: Callable[[Judged], T]) -> list[T]:
+        """What the step makes of each event; one for which it fails counts as not judged."""
+        made: list[T] = []
+        for judged in events:
+            result = self._guard(work, judged.before, step, judged)
+            if result is None:
                 work.judged.remove(judged)
-        for stored in self._unjudged(work) if found else ():
-            with suppress(Exception):
-                found.append(affected(stored.event))
-        return found
+            else:
+                made.append(result)
+        return made
 
     def _unjudged(self, work: _Work) -> list[Stored]:
         """The account's events that were neither judged nor failed; parked ones are left out."""
@@ -360,17 +359,17 @@ class Looker:
             if work.chosen.alone:
                 work.changes.append(uncounted(stored))
         except Exception as error:
-            work.failures.append(self.failures.of(work.lease, stored, error, alone=work.chosen.alone))
+            work.failures.append(self.failures.of(work.lease, stored, error))
         return None
 
-    def _result(self, work: _Work, verdicts: Sequence[Verdict]) -> LookResult:
+    def _result(self, work: _Work) -> LookResult:
         readings = work.readings
         problems = [e for e in readings.problems.values() if isinstance(e, CronofyError)]
         error = readings.userinfo_failure or next(iter(problems), None)
         if error:
             log_error(work.lease.sub, error)
         failure = error.reason if error else next((f.reason for f in work.failures), None)
-        return LookResult(tuple(verdicts), failure, error if isinstance(error, PUT_OFF) else None)
+        return LookResult(failure, error if isinstance(error, PUT_OFF) else None)
 
     def _with_token_asked_for(self, lease: Lease) -> Lease:
         """Ask the application for the account's next access token, if it is time to."""
@@ -387,7 +386,7 @@ class Looker:
 
         If only the application's next access token is missing, the account is not lost but waits.
         """
-        reconnect = ReconnectPlan()
+        reconnect = RelinkPlan()
         if isinstance(error, TokenNeeded):
             step = found_useless(lease)
             observation, outcomes = Observation(TokenOwed(step.since)), step.outcomes
@@ -395,7 +394,8 @@ class Looker:
             step, observation = None, Observation(Unauthorized(error.reason))
             detail = {"reason": error.reason}
             cause = Cause.ACCOUNT_UNAUTHORIZED
-            reconnect = self._reconnect(lease)
+            if not self.dry_run:
+                reconnect = plan_reconnect(lease.account, _affected(lease.events), lease.now, self.rules)
             if reconnect.emails:
                 detail["mail_id"] = reconnect.emails[0][0]
             outcomes = (Outcome(OutcomeType.ACCOUNT_LOST, lease.sub, lease.now, cause=cause, detail=detail),)
@@ -418,7 +418,7 @@ class Looker:
             lost=step is None,
             token=step.token if step else None,
             outcomes=outcomes,
-            mailed=reconnect.mailed,
+            mailed=reconnect.mailed if mails else None,
             mails=mails,
             reconnects=[mail.mail_id for mail in mails],
         )
@@ -428,17 +428,7 @@ class Looker:
             return LookResult(failure=error.reason)
         log_account(outcomes)
         log_verdicts(lease.sub, verdicts, committed)
-        return LookResult(tuple(verdicts))
-
-    def _reconnect(self, lease: Lease) -> ReconnectPlan:
-        """The emails to the user of an account that is lost now; none in a dry run."""
-        events: list[Affected] = []
-        for stored in lease.events:
-            with suppress(Exception):
-                events.append(affected(stored.event))
-        if self.dry_run:
-            return ReconnectPlan()
-        return plan_reconnect(lease.account, events, lease.now, self.rules)
+        return LookResult()
 
     def _failed_as_a_whole(self, lease: Lease, chosen: Chosen, error: Exception) -> LookResult:
         """Handle an error that no single event's guard caught."""
@@ -446,20 +436,21 @@ class Looker:
         keys = {stored.event.key for stored in chosen.due}
         due = [stored for stored in self.ledger.pending(lease.sub) if stored.event.key in keys]
         if is_from_outside(error):
-            return self._fail(lease, due, unexpected(error), alone=chosen.alone)
+            return self._fail(lease, due, unexpected(error))
         fault = self.failures.fault(lease, error)
         log.error("look.crashed", sub=lease.sub, error=fault.kind, traceback=fault.traceback)
         if len(due) == 1:
-            failure = self.failures.of(lease, due[0], error, alone=chosen.alone)
-            self._commit_failures(lease, [failure])
+            self._commit_failures(lease, [self.failures.of(lease, due[0], error)])
         else:
-            self._rewritten(lease, [isolated(s, lease.now) for s in due])
+            # None is blamed yet: each is looked at alone, at once.
+            alone = [replace(s.event, attempts=1, next_look=to_ms(lease.now)) for s in due]
+            self._rewritten(lease, [EventChange(s, after) for s, after in zip(due, alone, strict=True)])
             self.ledger.commit(lease, Change(ask_again=_asked_in_vain(lease)))
         return LookResult(failure=unexpected(error))
 
-    def _fail(self, lease: Lease, due: Sequence[Stored], reason: str, *, alone: bool) -> LookResult:
+    def _fail(self, lease: Lease, due: Sequence[Stored], reason: str) -> LookResult:
         """The look learnt nothing: put off every event that it was for."""
-        failures = [unread(lease, stored, reason, self.policy, alone=alone) for stored in due]
+        failures = [unread(lease, stored, reason, self.policy) for stored in due]
         changes = [failure.change for failure in failures]
         self.ledger.commit(lease, Change(changes, ask_again=_asked_in_vain(lease)))
         return LookResult(failure=reason)
@@ -476,7 +467,7 @@ class Looker:
             try:
                 new[change.after.key] = change.stored
             except Exception as error:
-                failures.append(self.failures.of(lease, change.before, error, alone=False))
+                failures.append(self.failures.of(lease, change.before, error))
         if failures:
             self._commit_failures(lease, failures, done=False)
         if not new:
@@ -489,11 +480,24 @@ class Looker:
 
     def _check_channel(self, lease: Lease) -> LookResult:
         """No event is due, but the account's notification channel may be."""
+        due = lease.account.channel_due
+        if due is None or due > to_ms(lease.now):
+            self.ledger.release(lease)
+            return LookResult()
+        # Without a webhook URL, or in a dry run, a process with one finds it due at the events' next look.
+        channel, again = None, None
         try:
-            put_off = check_channel(self.channels, self.ledger, lease)
+            if self.channels:
+                channel, again = self.channels.check(lease.account)
+        except PUT_OFF as error:
+            self.ledger.release(lease)
+            log.info("channel.put_off", sub=lease.sub, reason=error.reason)
+            return LookResult(error.reason, error)
         except (GrantRefused, TokenNeeded) as error:
             return self._refused(lease, error)
-        return LookResult(failure=put_off.reason if put_off else None, put_off=put_off)
+        check_again = to_ms(lease.now + again) if again else 0
+        self.ledger.commit(lease, Change(channel=channel, check_again=check_again))
+        return LookResult()
 
     def diagnose_only(self, lease: Lease, stored: Stored) -> Diagnosis:
         """What a look would find now for one of the lease's events; changes nothing, keeps the lease.
@@ -509,7 +513,7 @@ class Looker:
                 refused = TokenOwed(found_useless(lease).since) if owed else Unauthorized(error.reason)
                 return diagnose(stored.event.request, Observation(refused), lease.now, self.policy)
         profiles = readings.profiles
-        back = reconnected(lease.account.memo, profiles) if profiles else frozenset()
+        back = reconnected(lease.account.memo, profiles)
         lease = _with_users_choices(lease, profiles)
         return judge(lease, stored, readings, back, self.policy).diagnosis
 
@@ -559,9 +563,13 @@ def _with_users_choices(lease: Lease, profiles: Profiles | None) -> Lease:
     return replace(lease, account=replace(lease.account, choices=choices))
 
 
-def _needs_the_user(judged: Judged) -> bool:
-    diagnosis = judged.diagnosis
-    return diagnosis.cause is Cause.CREDENTIALS_EXPIRED or diagnosis.remedy is Remedy.CONNECT_EMAIL
+def _affected(events: Iterable[Stored]) -> list[Affected]:
+    """The events for emails to users, without those whose record cannot say."""
+    found: list[Affected] = []
+    for stored in events:
+        with suppress(Exception):
+            found.append(affected(stored.event))
+    return found
 
 
 def _services_wanted(work: _Work) -> frozenset[str]:
@@ -571,18 +579,18 @@ def _services_wanted(work: _Work) -> frozenset[str]:
     return frozenset(filter(None, map(connect_key, diagnoses)))
 
 
-def _reader(account: Account, address: str | None) -> Reader | None:
-    """The account's user, if an email can be sent to them."""
-    return reader_of(account, address) if address and deliverable(address) else None
-
-
-def _remember(memo: Memo, profiles: Profiles | None, read: LastRead | None) -> Memo:
-    """The memo with the providers of all profiles listed now, and how much was read."""
-    memo = replace(memo, last_read=read or memo.last_read)
-    if profiles is None:
-        return memo
-    listed = {p.profile_id: p.provider_name for p in profiles.conferencing if p.provider_name}
-    return replace(memo, providers={**memo.providers, **listed})
+def _remember(account: Account, readings: Readings) -> Account:
+    """The account with the providers and names of all profiles listed now, and how much was read."""
+    memo, listed = account.memo, readings.profiles.conferencing if readings.profiles else ()
+    providers = {p.profile_id: p.provider_name for p in listed if p.provider_name}
+    names = {p.profile_id: p.name for p in listed if p.name and p.name.strip()}
+    return replace(
+        account,
+        memo=replace(
+            memo, last_read=readings.read or memo.last_read, providers={**memo.providers, **providers}
+        ),
+        profile_names={**account.profile_names, **names},
+    )
 
 
 def _services_back(profiles: Profiles | None, back: frozenset[str]) -> frozenset[str]:
@@ -590,9 +598,3 @@ def _services_back(profiles: Profiles | None, back: frozenset[str]) -> frozenset
     listed = profiles.listed_anywhere if profiles else ()
     found = {p.provider_name for p in listed if p.profile_id in back and p.provider_name}
     return frozenset(f"{Cause.CREDENTIALS_EXPIRED}:{provider}" for provider in found)
-
-
-def _names_seen(names: Mapping[str, str], profiles: Profiles | None) -> Mapping[str, str]:
-    """The names with those of all profiles listed now."""
-    listed = profiles.conferencing if profiles else ()
-    return {**names, **{p.profile_id: p.name for p in listed if p.name and p.name.strip()}}

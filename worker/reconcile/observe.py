@@ -91,23 +91,16 @@ def _waited_for(
     """
     profiles = set()
     for event in due:
-        profile_id = event.waits_for
+        profile_id = event.waits_for if event.cause is Cause.CREDENTIALS_EXPIRED else None
+        episode = memo.episodes.get(profile_id) if profile_id else None
+        if profile_id is None or episode is None or is_postponed(episode):
+            return frozenset()
         read_lately = event.read_at is not None and now - from_ms(event.read_at) < READ_AT_LEAST_EVERY
         upcoming = event.starts_at is not None and event.starts_at > now
-        if (
-            event.cause is not Cause.CREDENTIALS_EXPIRED
-            or profile_id is None
-            or not (read_lately and upcoming)
-        ):
+        reminder = next_reminder(episode, rules.reminders)
+        if not (read_lately and upcoming) or (reminder is not None and now >= reminder):
             return frozenset()
         profiles.add(profile_id)
-    for profile_id in profiles:
-        episode = memo.episodes.get(profile_id)
-        if episode is None or is_postponed(episode):
-            return frozenset()
-        reminder = next_reminder(episode, rules.reminders)
-        if reminder is not None and now >= reminder:
-            return frozenset()
     return frozenset(profiles)
 
 
@@ -189,16 +182,19 @@ def observe(
     learnt, and one of `ACCOUNT_REFUSED` whenever Cronofy refuses the account.
     """
     readings = Readings()
-    if not plan.windows:
-        readings.userinfo = session.userinfo()
-        return readings
-    if plan.waited_for:
+    if plan.waited_for or not plan.windows:
         readings.userinfo = session.userinfo()
         if plan.waited_for <= set(readings.userinfo.profiles.disconnected):
             readings.sightings = {event.key: event.remembered for event in due}
             return readings
     tracked = {event.key for event in (*due, *others)} | set(past)
-    items = readings.shown = _read(session, due, tracked, plan, readings)
+    calendars = {event.key.calendar_id for event in due}
+    items: dict[EventKey, list[dict[str, Any]]] = {}
+    for window in plan.windows:
+        for key, shown in session.read_events(calendars, window, wanted=tracked).items():
+            items.setdefault(key, []).extend(shown)
+    days = sum((window.last - window.first).days for window in plan.windows if window)
+    readings.shown, readings.read = items, LastRead(session.pages, days or None)
     _take(readings, items, [event for event in (*due, *others) if event.key in items], now)
     unclear = {
         key
@@ -229,24 +225,6 @@ def observe(
         except CronofyError as error:
             readings.userinfo_failure = error
     return readings
-
-
-def _read(
-    session: Session,
-    due: Collection[TrackedEvent],
-    tracked: Collection[EventKey],
-    plan: ReadingPlan,
-    readings: Readings,
-) -> dict[EventKey, list[dict[str, Any]]]:
-    """The tracked events in the plan's windows; records how many pages that took."""
-    items: dict[EventKey, list[dict[str, Any]]] = {}
-    for window in plan.windows:
-        found = session.read_events({event.key.calendar_id for event in due}, window, wanted=tracked)
-        for key, shown in found.items():
-            items.setdefault(key, []).extend(shown)
-    days = [(window.last - window.first).days for window in plan.windows if window]
-    readings.read = LastRead(session.pages, sum(days) or None)
-    return items
 
 
 def _take(

@@ -25,17 +25,14 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class PlannedUpdate:
-    """An update about to be sent, and how it is remembered until its answer is known."""
+    """An update about to be sent."""
 
     judged: Judged
-    to_profile_id: str
     update: Update
-    write: Write
     #: Changes only the writes; the event's looks stay as planned.
     intent: EventChange
-    rung: Rung | None = None
-    #: The company's own room, if that is what is set.
-    join_url: str | None = None
+    #: Its result until its answer is known.
+    unanswered: WriteResult
 
 
 def plan_update(
@@ -67,9 +64,10 @@ def plan_update(
     write, before = Write(to_ms(now), subscribed=callback is not None), judged.before
     writes = written(before.event.writes, to_profile_id, write, rung)
     intent = EventChange(before, replace(before.event, writes=writes))
-    # Pack now, so that a failure counts against this event.
-    _ = intent.value
-    return PlannedUpdate(judged, to_profile_id, Update(key, body), write, intent, rung, join_url)
+    # That packs the record now, so that a failure counts against this event.
+    stored = intent.stored
+    unanswered = WriteResult(WriteEnd.UNANSWERED, to_profile_id, stored, write, rung=rung, join_url=join_url)
+    return PlannedUpdate(judged, Update(key, body), intent, unanswered)
 
 
 def reassign(
@@ -84,37 +82,36 @@ def reassign(
     Raises LeaseLost before anything is sent.
     """
     changed = ledger.commit(lease, Change([plan.intent for plan in planned]), done=False).changed
+    results = {
+        plan.judged.key: replace(plan.unanswered, end=WriteEnd.CHANGED, before=plan.judged.before)
+        for plan in planned
+    }
     sent = [plan for plan in planned if plan.judged.key not in changed]
     errors = session.update([plan.update for plan in sent]) if sent else []
-    results = {
-        plan.judged.key: WriteResult(WriteEnd.CHANGED, plan.to_profile_id, plan.judged.before, rung=plan.rung)
-        for plan in planned
-        if plan.judged.key in changed
-    }
     for plan, error in zip(sent, errors, strict=True):
-        result = _result(lease, plan, error, profiles)
-        results[plan.judged.key] = replace(result, rung=plan.rung, join_url=plan.join_url)
+        results[plan.judged.key] = _result(lease, plan, error, profiles)
     return results
 
 
 def _result(
     lease: Lease, plan: PlannedUpdate, error: CronofyError | None, profiles: Profiles | None
 ) -> WriteResult:
-    to, write, key, before = plan.to_profile_id, plan.write, plan.judged.key, plan.intent.stored
-    about = {**event_ids(lease.sub, key), "profile_id": to}
+    result = plan.unanswered
+    to, write = result.to_profile_id, result.write
+    about = {**event_ids(lease.sub, plan.judged.key), "profile_id": to}
     if error is None:
         log.info("update.accepted", **about, from_profile_id=plan.judged.event.profile_id)
         profile = profiles.conferencing_profile(to) if profiles else None
         provider_name = profile.provider_name if profile else None
         accepted = replace(write, accepted=True)
-        return WriteResult(WriteEnd.ACCEPTED, to, before, accepted, provider_name=provider_name)
+        return replace(result, end=WriteEnd.ACCEPTED, write=accepted, provider_name=provider_name)
     if isinstance(error, (*PUT_OFF, GrantRefused, TokenNeeded)):
         log.info("update.put_off", **about, reason=error.reason)
-        return WriteResult(WriteEnd.PUT_OFF, to, before, reason=error.reason)
+        return replace(result, end=WriteEnd.PUT_OFF)
     log.warning("update.failed", **about, reason=error.reason, status=error.status)
+    result = replace(result, reason=error.reason)
     if isinstance(error, NotFound):
-        return WriteResult(WriteEnd.NOT_FOUND, to, before, reason=error.reason)
+        return replace(result, end=WriteEnd.NOT_FOUND)
     if isinstance(error, Refused):
-        refused = Write(write.at, refused=error.reason)
-        return WriteResult(WriteEnd.REFUSED, to, before, refused, error.reason)
-    return WriteResult(WriteEnd.UNANSWERED, to, before, write, error.reason)
+        return replace(result, end=WriteEnd.REFUSED, write=Write(write.at, refused=error.reason))
+    return result

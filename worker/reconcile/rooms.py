@@ -15,10 +15,6 @@ from urllib.parse import urlsplit
 from worker.ledger.records import EventKey
 from worker.ledger.vault import KeptKey
 
-_KEY = "{key}"
-#: Bytes of the hash in an address.
-_LENGTH = 16
-
 
 @dataclass(frozen=True, slots=True)
 class Rooms:
@@ -30,9 +26,9 @@ class Rooms:
     def link(self, sub: str, event: EventKey) -> str:
         """The address of the event's room."""
         ids = json.dumps([sub, event.calendar_id, event.event_id]).encode()
-        named = hmac.digest(self.key.take(), ids, "sha256")[:_LENGTH]
+        named = hmac.digest(self.key.take(), ids, "sha256")[:16]
         # Lower case alone, since some services do not tell it from upper case.
-        return self.template.replace(_KEY, base64.b32encode(named).decode().rstrip("=").lower())
+        return self.template.replace("{key}", base64.b32encode(named).decode().rstrip("=").lower())
 
     @property
     def host(self) -> str:

@@ -34,8 +34,8 @@ from worker.ledger.outgoing import Outcome, OutcomeType
 from worker.ledger.packing import unpack_notice
 from worker.ledger.records import (
     DELAYED,
+    FAILING,
     TOLD,
-    Account,
     Acknowledgement,
     Choice,
     EventKey,
@@ -48,7 +48,6 @@ from worker.ledger.records import (
 )
 from worker.mail.letters import FallbackEmail, Reader
 from worker.reconcile.emails import meeting_of
-from worker.reconcile.failure import NOTIFIED_AFTER
 from worker.reconcile.observe import Readings, undecided
 from worker.reconcile.relinks import RelinkNote
 from worker.reconcile.update import why_not_written
@@ -129,19 +128,27 @@ def judge(lease: Lease, stored: Stored, readings: Readings, back: frozenset[str]
         event = event.saw(seen, now)
     if event.waits_for in back or _has_calendar_again(event, profiles):
         event = event.asked_again(now)
-    choice = lease.account.choice_about(event)
+    account, asked_for = lease.account, event.profile_id or ""
+    choice, last_notice = account.choice_about(event), account.last_notice
     diagnosis = by_sight(sighting)
     if diagnosis is None:
+        request = event.request_with(
+            # We still know the provider and the name of a profile that was listed once and is gone.
+            event.provider_name or account.memo.providers.get(asked_for),
+            profile_name=account.profile_names.get(asked_for),
+            account_email=account.email,
+            chosen=Chosen(choice.to_profile_id, choice.by) if choice else None,
+        )
         unwritable = why_not_written(event, seen) if seen and profiles and undecided(seen, now) else None
         failing_since = lease.outage(Cause.PROVIDER_OUTAGE, event.provider_name)
         observation = Observation(sighting, profiles, unwritable, failing_since)
-        diagnosis = _diagnose(event, observation, lease.account, choice, now, policy)
+        diagnosis = diagnose(request, observation, now, policy)
     return Judged(
         stored,
         event,
         diagnosis,
         seen,
-        _notices_arrive(lease.account, now),
+        last_notice is not None and now - last_notice < NOTICES_LIVE_FOR,
         lease.acknowledgement(event.key),
         choice,
         **_together(lease, stored.event, event, diagnosis, policy),
@@ -191,33 +198,6 @@ def is_news(judged: Judged) -> bool:
     return diagnosis.remedy is not Remedy.WAIT and diagnosis.cause is not judged.before.event.cause
 
 
-def _diagnose(
-    event: TrackedEvent,
-    observation: Observation,
-    account: Account,
-    choice: Choice | None,
-    now: datetime,
-    policy: Policy,
-) -> Diagnosis:
-    provider_name, name = event.provider_name, None
-    if event.profile_id is not None:
-        # We still know the provider and the name of a profile that was listed once and is gone.
-        provider_name = provider_name or account.memo.providers.get(event.profile_id)
-        name = account.profile_names.get(event.profile_id)
-    request = event.request_with(
-        account_email=account.email,
-        provider_name=provider_name,
-        profile_name=name,
-        chosen=Chosen(choice.to_profile_id, choice.by) if choice else None,
-    )
-    return diagnose(request, observation, now, policy)
-
-
-def _notices_arrive(account: Account, now: datetime) -> bool:
-    """Whether notifications about the account's events are known to reach us."""
-    return account.last_notice is not None and now - account.last_notice < NOTICES_LIVE_FOR
-
-
 class WriteEnd(Enum):
     """What became of one Update Event."""
 
@@ -242,8 +222,8 @@ class WriteResult:
     to_profile_id: str
     #: The record as stored, with the intent if there is one.
     before: Stored
-    #: The write to remember; None if none was sent.
-    write: Write | None = None
+    #: To be remembered, if it was sent.
+    write: Write
     reason: str = ""
     #: The provider of the profile that was set.
     provider_name: str | None = None
@@ -268,6 +248,10 @@ class Verdict:
     #: For the account's user, if the last resort was used: the email's id, and what it says.
     letter: tuple[str, FallbackEmail] | None = None
 
+    def __post_init__(self) -> None:
+        # Pack now, so that a failure counts against this event.
+        _ = self.change.value
+
     @property
     def after(self) -> TrackedEvent:
         """The record after the look."""
@@ -284,26 +268,27 @@ class _Draft:
     """A verdict in the making."""
 
     sub: str
+    judged: Judged
     now: datetime
-    diagnosis: Diagnosis
+    policy: Policy
+    user: Reader | None
     after: TrackedEvent
     outcomes: list[Outcome] = field(default_factory=list)
     #: Somebody answers for the event, so nobody is told of it.
     quiet: bool = False
-    user: Reader | None = None
     letter: tuple[str, FallbackEmail] | None = None
 
     def add_outcome(self, kind: OutcomeType, detail: Mapping[str, Any], cause: Cause | None = None) -> None:
         """Add an outcome of the event."""
         key = self.after.key
-        cause = cause or self.diagnosis.cause
+        cause = cause or self.judged.diagnosis.cause
         self.outcomes.append(
             Outcome(kind, self.sub, self.now, key.calendar_id, key.event_id, cause, dict(detail))
         )
 
     def notify_once(self, kind: OutcomeType, detail: Mapping[str, Any], about: str = "") -> bool:
         """Add an outcome once per cause (and `about`); returns whether it was added."""
-        mark = mark_of(self.diagnosis, about)
+        mark = mark_of(self.judged.diagnosis, about)
         if mark in self.after.notified:
             return False
         self.after = replace(self.after, notified=(*self.after.notified, mark))
@@ -317,7 +302,7 @@ class _Draft:
 
     def note_reason(self, reason: str) -> None:
         """Keep that a person is told, and why, unless the evidence says so."""
-        said = TOLD if reason == " ".join(self.diagnosis.evidence) else reason
+        said = TOLD if reason == " ".join(self.judged.diagnosis.evidence) else reason
         self.after = self.after.noted(self.now, "escalated", said)
 
 
@@ -341,16 +326,17 @@ def conclude(
     look_at = next_look(diagnosis, pause.wait, event.starts_at, now, policy)
     if judged.held:
         look_at = held_look(diagnosis, event.starts_at, now, policy)
-    draft = _Draft(sub, now, diagnosis, event.diagnosed(diagnosis, now, pause.interval, look_at), user=user)
+    after = event.diagnosed(diagnosis, now, pause.interval, look_at)
+    draft = _Draft(sub, judged, now, policy, user, after)
     if event.was_closed and diagnosis.state is not State.CLOSED:
         if judged.seen is None:
             # Nothing shows that it is to happen after all: it stays closed until it was read.
-            after = replace(draft.after, last=event.last)
-            return _verdict(diagnosis, EventChange(judged.before, after))
+            return Verdict(diagnosis, EventChange(judged.before, replace(after, last=event.last)))
         draft.add_outcome(OutcomeType.REOPENED, {})
-    over = _acknowledged(draft, judged.acknowledged)
+    over = _acknowledged(draft)
     if diagnosis.state is State.ASSIGNED:
-        _add_assigned(draft, event, policy, judged.choice)
+        _add_unanswered(draft)
+        draft.add_outcome(OutcomeType.ASSIGNED, diagnosis.detail)
     elif diagnosis.state is State.CLOSED:
         if not event.was_closed:
             draft.add_outcome(OutcomeType.CLOSED, {})
@@ -363,40 +349,30 @@ def conclude(
         about = "incomplete" if "to_profile_id" in diagnosis.detail else ""
         draft.escalate_once(" ".join(diagnosis.evidence), about)
     if write:
-        _add_write(draft, write, judged.before.event, policy, judged.choice)
+        _add_write(draft, write)
     if relink:
         _add_relink(draft, relink)
-    before = write.before if write else judged.before
-    settled = diagnosis.state is not State.PENDING
-    taken = judged.seen is not None
     change = EventChange(
-        before,
+        write.before if write else judged.before,
         draft.after,
-        settled,
-        tuple(draft.outcomes),
-        notice_taken=taken,
+        settle=diagnosis.state is not State.PENDING,
+        outcomes=tuple(draft.outcomes),
+        notice_taken=judged.seen is not None,
         unacknowledged=over,
         held=judged.held,
         report=judged.report,
         works=judged.works,
     )
-    return _verdict(diagnosis, change, draft.letter)
+    return Verdict(diagnosis, change, draft.letter)
 
 
-def _verdict(
-    diagnosis: Diagnosis, change: EventChange, letter: tuple[str, FallbackEmail] | None = None
-) -> Verdict:
-    # Pack now, so that a failure counts against this event.
-    _ = change.value
-    return Verdict(diagnosis, change, letter)
-
-
-def _acknowledged(draft: _Draft, given: Acknowledgement | None) -> bool:
+def _acknowledged(draft: _Draft) -> bool:
     """Take account of who answers for the event; whether that is over, so that people are told again."""
+    given = draft.judged.acknowledged
     if given is None:
         return False
     after, now = draft.after, draft.now
-    if given.holds(draft.diagnosis.cause, now):
+    if given.holds(draft.judged.diagnosis.cause, now):
         draft.quiet = True
         if given.until is not None and after.next_look is not None:
             draft.after = replace(after, next_look=min(after.next_look, given.until))
@@ -408,18 +384,9 @@ def _acknowledged(draft: _Draft, given: Acknowledgement | None) -> bool:
     return True
 
 
-def _add_assigned(draft: _Draft, event: TrackedEvent, policy: Policy, choice: Choice | None) -> None:
-    """It has its link."""
-    if event.writes:
-        _add_unanswered(draft, event, policy, choice)
-    diagnosis = draft.diagnosis
-    detail = {"join_url": diagnosis.join_url, "provider_name": diagnosis.detail.get("provider_name")}
-    draft.add_outcome(OutcomeType.ASSIGNED, detail)
-
-
-def _add_unanswered(draft: _Draft, event: TrackedEvent, policy: Policy, choice: Choice | None) -> None:
+def _add_unanswered(draft: _Draft) -> None:
     """If the last write's answer was lost, the link shows that it worked (contract §6)."""
-    diagnosis = draft.diagnosis
+    event, diagnosis = draft.judged.event, draft.judged.diagnosis
     # Only the last one can be in effect; a rung is there under its mark, too.
     marks = {rung.mark: rung for rung in Rung}
     writes = [(pid, write) for pid, write in event.writes.items() if pid not in marks]
@@ -427,26 +394,20 @@ def _add_unanswered(draft: _Draft, event: TrackedEvent, policy: Policy, choice: 
     if write is not None and not write.accepted and not write.refused:
         rung = next((rung for mark, rung in marks.items() if event.writes.get(mark) == write), None)
         if rung is None:
-            detail = _reassignment(event.profile_id, profile_id, choice)
-            draft.add_outcome(OutcomeType.REASSIGNED, detail, Cause.PROFILE_REMOVED)
+            _add_reassigned(draft, profile_id, Cause.PROFILE_REMOVED)
         # With another link than the room's, that write did not arrive: the link came on its own.
-        elif rung is not Rung.EXPLICIT or is_room(diagnosis.join_url, policy):
+        elif rung is not Rung.EXPLICIT or is_room(diagnosis.join_url, draft.policy):
             join_url = diagnosis.join_url if rung is Rung.EXPLICIT else None
             provider_name = diagnosis.detail.get("provider_name")
-            _add_fallback(draft, rung, event.profile_id, profile_id, join_url, provider_name, event.cause)
+            _add_fallback(draft, rung, profile_id, join_url, provider_name, event.cause)
 
 
 def _add_fallback(
-    draft: _Draft,
-    rung: Rung,
-    from_profile_id: str | None,
-    to_profile_id: str,
-    join_url: str | None,
-    provider_name: str | None,
-    cause: Cause | None,
+    draft: _Draft, rung: Rung, to: str, join_url: str | None, provider_name: str | None, cause: Cause | None
 ) -> None:
     """A rung of the last resort is in effect: say so, and write to the account's user."""
-    detail = {"from_profile_id": from_profile_id, "to_profile_id": to_profile_id, "rung": rung.value}
+    before = draft.judged.event.profile_id
+    detail = {"from_profile_id": before, "to_profile_id": to, "rung": rung.value}
     if join_url:
         detail["join_url"] = join_url
     if draft.user:
@@ -463,70 +424,67 @@ def _add_fallback(
     draft.add_outcome(OutcomeType.FALLBACK, detail, cause)
 
 
-def _reassignment(before: str | None, to: str, choice: Choice | None) -> dict[str, Any]:
-    """The detail of the outcome `reassigned`."""
+def _add_reassigned(draft: _Draft, to: str, cause: Cause | None = None) -> None:
+    """Another profile was set."""
+    before, choice = draft.judged.event.profile_id, draft.judged.choice
     chosen_by = {"chosen_by": choice.by} if choice and choice.to_profile_id == to else {}
-    return {"from_profile_id": before, "to_profile_id": to, **chosen_by}
+    detail = {"from_profile_id": before, "to_profile_id": to, **chosen_by}
+    draft.add_outcome(OutcomeType.REASSIGNED, detail, cause)
 
 
-def _add_write(
-    draft: _Draft, result: WriteResult, before: TrackedEvent, policy: Policy, choice: Choice | None
-) -> None:
+def _add_write(draft: _Draft, result: WriteResult) -> None:
     """Add the result of the Update Event that sets another profile."""
-    to, now, after = result.to_profile_id, draft.now, draft.after
+    to, now, diagnosis = result.to_profile_id, draft.now, draft.judged.diagnosis
+    soon = to_ms(now + draft.policy.recheck_min)
     what = f"Setting the {'profile' if result.rung is None else 'last resort'} {to}"
     if result.end is WriteEnd.NOT_FOUND:
-        draft.after = _written_later(after, result, before, now, policy)
-        if draft.after.failures >= NOTIFIED_AFTER:
+        _write_later(draft, result)
+        if draft.after.failures >= FAILING:
             draft.escalate_once(f"{what} keeps failing: {result.reason}", f"{to}:404")
         return
-    if result.write is None:
-        # It was not sent: the event stays due, and its writes stay as they were.
-        draft.after = replace(after, next_look=to_ms(now))
+    if result.end is WriteEnd.PUT_OFF:
+        # The event stays due, and its writes stay as they were.
+        draft.after = replace(draft.after, next_look=to_ms(now))
         return
-    after = replace(after, writes=written(before.writes, to, result.write, result.rung))
+    writes = written(draft.judged.before.event.writes, to, result.write, result.rung)
+    after = draft.after = replace(draft.after, writes=writes)
     if result.end is WriteEnd.ACCEPTED:
         draft.after = replace(
-            after.asked_again(now),
-            profile_id=to,
-            provider_name=result.provider_name,
-            next_look=to_ms(now + policy.recheck_min),
+            after.asked_again(now), profile_id=to, provider_name=result.provider_name, next_look=soon
         )
         if result.rung:
-            provider_name, cause = result.provider_name, draft.diagnosis.cause
-            _add_fallback(draft, result.rung, after.profile_id, to, result.join_url, provider_name, cause)
+            provider_name = result.provider_name
+            _add_fallback(draft, result.rung, to, result.join_url, provider_name, diagnosis.cause)
         else:
-            draft.add_outcome(OutcomeType.REASSIGNED, _reassignment(after.profile_id, to, choice))
+            _add_reassigned(draft, to)
     elif result.end is WriteEnd.REFUSED:
         # The next look finds no profile left to try: by then that is old news.
-        notified = (*after.notified, mark_of(draft.diagnosis))
-        draft.after = replace(after.noted(now, "write_refused", result.reason), notified=notified)
-        if result.rung:
-            # The next rung, if any, does not wait.
-            draft.after = replace(draft.after, next_look=to_ms(now + policy.recheck_min))
+        notified = (*after.notified, mark_of(diagnosis))
+        # The next rung, if any, does not wait.
+        next_look_ms = soon if result.rung else after.next_look
+        after = after.noted(now, "write_refused", result.reason)
+        draft.after = replace(after, notified=notified, next_look=next_look_ms)
         draft.escalate_once(f"{what} failed: {result.reason}", to)
     else:
         # It may have arrived: a later look finds out, and sends it again only if it must.
-        draft.after = _written_later(after, result, before, now, policy)
+        _write_later(draft, result)
 
 
-def _written_later(
-    after: TrackedEvent, result: WriteResult, before: TrackedEvent, now: datetime, policy: Policy
-) -> TrackedEvent:
-    failures = before.failures + 1
-    look_at = retry_look(failures, after.starts_at, now, policy)
-    after = after.noted(now, "write_failed", result.reason)
-    return replace(after, failures=failures, next_look=to_ms(look_at))
+def _write_later(draft: _Draft, result: WriteResult) -> None:
+    failures = draft.judged.before.event.failures + 1
+    look_at = retry_look(failures, draft.after.starts_at, draft.now, draft.policy)
+    after = draft.after.noted(draft.now, "write_failed", result.reason)
+    draft.after = replace(after, failures=failures, next_look=to_ms(look_at))
 
 
 def _add_relink(draft: _Draft, note: RelinkNote) -> None:
     """Add what was decided about the relink email for the event's profile."""
     # The outcome is about the profile, but each of its events needs a person as long as nobody can be asked.
     others = tuple(mark for mark in draft.after.notified if not mark.endswith(UNSENDABLE))
-    marks = (f"{draft.diagnosis.cause}{UNSENDABLE}",) if note.unsendable else ()
+    marks = (f"{draft.judged.diagnosis.cause}{UNSENDABLE}",) if note.unsendable else ()
     draft.after = replace(draft.after, notified=(*others, *marks))
     if note.late:
-        draft.escalate_once(note.late, str(draft.diagnosis.detail.get("profile_id", "")))
+        draft.escalate_once(note.late, str(draft.judged.diagnosis.detail.get("profile_id", "")))
     elif note.obstacle and not draft.quiet:
         draft.note_reason(note.obstacle)
     if note.letter:

@@ -46,14 +46,11 @@ class Options:
 
 def options(services: Services, sub: str, profile_id: str) -> Options:
     """What may be chosen in place of this profile; asks Cronofy. Raises Refused if there is no choice."""
-    lease = _leased(services, sub)
-    try:
-        profiles = _profiles(services, lease)
-        _check_is_removed(profile_id, profiles)
-        possible = tuple(_named(each, profiles) for each in possible_choices(profiles))
-        return Options(tuple(s.event for s in _affected(lease, profile_id, None)), possible)
-    finally:
+    with _leased(services, sub) as lease:
+        profiles = _profiles(services, lease, profile_id)
         services.ledger.release(lease)
+    possible = tuple(_named(each, profiles) for each in possible_choices(profiles))
+    return Options(tuple(s.event for s in _affected(lease, profile_id, None)), possible)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +67,33 @@ class Wanted:
 
 
 def choose_profile(services: Services, wanted: Wanted) -> dict[str, Any]:
-    """Keep the choice, and look at the events that it is for; returns the task's result."""
+    """Keep the choice, and look at the events that it is for; returns the task's result.
+
+    If it is taken back they are due, and what was already set stays.
+    """
+    ledger, to, failure = services.ledger, wanted.to_profile_id, None
     try:
-        if wanted.to_profile_id is None:
-            return _withdraw(services, wanted)
-        lease = _leased(services, wanted.sub)
-        return _choose(services, lease, wanted, wanted.to_profile_id)
+        with _leased(services, wanted.sub) as leased:
+            if to is not None:
+                profiles = _profiles(services, leased, wanted.profile_id)
+                possible = possible_choices(profiles, wanted.event[0] if wanted.event else None)
+                if to not in possible:
+                    raise Refused(_why_not(to, profiles), possible, profiles)
+            elif not any(_is_about(choice, wanted) for choice in leased.account.choices):
+                raise Refused("There is no such choice to withdraw.")
+            lease = _keep(ledger, leased, wanted)
     except Refused as refused:
         log.info("choice.refused", sub=wanted.sub, profile_id=wanted.profile_id, reason=refused.reason)
         return {"chosen": False, "reason": refused.reason, "possible": refused.possible, "diagnoses": []}
+    keys = [stored.event.key for stored in _affected(lease, wanted.profile_id, wanted.event)]
+    if to is not None:
+        failure = look_now(services, lease, keys)
+    else:
+        ledger.release(lease)
+        for key in keys:
+            ledger.nudge(lease.sub, key)
+    diagnoses = recorded_answers(services, lease.sub, keys)
+    return {"chosen": to is not None, "reason": failure, "possible": [], "diagnoses": diagnoses}
 
 
 def keep_choice(services: Services, wanted: Wanted, patience: timedelta) -> None:
@@ -86,72 +101,17 @@ def keep_choice(services: Services, wanted: Wanted, patience: timedelta) -> None
 
     Raises Refused if the account cannot be looked at, or a look holds it for longer than `patience`.
     """
-    if wanted.to_profile_id is None:
-        raise ValueError("a choice needs what was chosen")
-    lease = _leased(services, wanted.sub, patience)
-    with _given_back_if_it_fails(services, lease):
-        choice = Choice(wanted.profile_id, wanted.to_profile_id, to_ms(lease.now), wanted.by, wanted.event)
-        _keep(services.ledger, lease, wanted, choice, done=True)
-    log.info(
-        "profile.chosen", sub=lease.sub, profile_id=wanted.profile_id, to_profile_id=wanted.to_profile_id
-    )
+    with _leased(services, wanted.sub, patience) as lease:
+        _keep(services.ledger, lease, wanted, done=True)
 
 
-@contextmanager
-def _given_back_if_it_fails(services: Services, lease: Lease) -> Iterator[None]:
-    """Release the lease before what the block raises goes on, whatever that is."""
-    try:
-        yield
-    except BaseException:
-        with suppress(Exception):
-            services.ledger.release(lease)
-        raise
-
-
-def _choose(services: Services, lease: Lease, wanted: Wanted, to: str) -> dict[str, Any]:
-    with _given_back_if_it_fails(services, lease):
-        profiles = _profiles(services, lease)
-        _check_is_removed(wanted.profile_id, profiles)
-        possible = possible_choices(profiles, wanted.event[0] if wanted.event else None)
-        if to not in possible:
-            raise Refused(_why_not(to, profiles), possible, profiles)
-        choice = Choice(wanted.profile_id, to, to_ms(lease.now), wanted.by, wanted.event)
-        lease = _keep(services.ledger, lease, wanted, choice)
-    log.info("profile.chosen", sub=lease.sub, profile_id=wanted.profile_id, to_profile_id=to)
-    keys = [stored.event.key for stored in _affected(lease, wanted.profile_id, wanted.event)]
-    failure = look_now(services, lease, keys)
-    diagnoses = recorded_answers(services, lease.sub, keys)
-    return {"chosen": True, "reason": failure, "possible": [], "diagnoses": diagnoses}
-
-
-def _withdraw(services: Services, wanted: Wanted) -> dict[str, Any]:
-    """Forget a choice; what was already set stays."""
-    lease = _leased(services, wanted.sub)
-    try:
-        if not any(_is_about(choice, wanted) for choice in lease.account.choices):
-            raise Refused("There is no such choice to withdraw.")
-        lease = _keep(services.ledger, lease, wanted, None)
-    finally:
-        services.ledger.release(lease)
-    keys = [stored.event.key for stored in _affected(lease, wanted.profile_id, wanted.event)]
-    for key in keys:
-        services.ledger.nudge(lease.sub, key)
-    log.info("choice.withdrawn", sub=lease.sub, profile_id=wanted.profile_id)
-    return {
-        "chosen": False,
-        "reason": None,
-        "possible": [],
-        "diagnoses": recorded_answers(services, lease.sub, keys),
-    }
-
-
-def _keep(
-    ledger: Ledger, lease: Lease, wanted: Wanted, choice: Choice | None, *, done: bool = False
-) -> Lease:
-    """Write the choice, or that it is withdrawn, and note it in the events' history.
+def _keep(ledger: Ledger, lease: Lease, wanted: Wanted, *, done: bool = False) -> Lease:
+    """Write the choice, or that it is taken back, and note it in the events' history.
 
     The lease goes on; if this is `done` it ends, and the events are due.
     """
+    to, now = wanted.to_profile_id, to_ms(lease.now)
+    choice = Choice(wanted.profile_id, to, now, wanted.by, wanted.event) if to is not None else None
     others = tuple(c for c in lease.account.choices if not _is_about(c, wanted))
     choices = (*others, choice) if choice else others
     said = f"{choice.to_profile_id}, by {choice.by}" if choice else f"by {wanted.by}"
@@ -162,18 +122,25 @@ def _keep(
             replace(
                 stored.event.noted(lease.now, "chosen" if choice else "choice_withdrawn", said),
                 notified=(),
-                next_look=to_ms(lease.now) if done else stored.event.next_look,
+                next_look=now if done else stored.event.next_look,
             ),
         )
         for stored in _affected(lease, wanted.profile_id, wanted.event)
     ]
     changed = ledger.commit(lease, Change(changes, choices=choices), done=done).changed
+    about = {"sub": lease.sub, "profile_id": wanted.profile_id}
+    if choice:
+        log.info("profile.chosen", **about, to_profile_id=choice.to_profile_id)
+    else:
+        log.info("choice.withdrawn", **about)
     new = {change.after.key: change.stored for change in changes if change.after.key not in changed}
     events = tuple(new.get(s.event.key, s) for s in lease.events if s.event.key not in changed)
     return replace(lease, events=events, account=replace(lease.account, choices=choices))
 
 
-def _leased(services: Services, sub: str, patience: timedelta | None = None) -> Lease:
+@contextmanager
+def _leased(services: Services, sub: str, patience: timedelta | None = None) -> Iterator[Lease]:
+    """The account's lease, which is given back if the block fails, whatever it raises."""
     account = services.ledger.account(sub)
     if account.credentials is None:
         raise Refused("This account is not connected, so nothing can be chosen for it.")
@@ -182,21 +149,24 @@ def _leased(services: Services, sub: str, patience: timedelta | None = None) -> 
     lease = acquire(services, sub, patience)
     if lease is None:
         raise Refused(BUSY)
-    return lease
+    try:
+        yield lease
+    except BaseException:
+        with suppress(Exception):
+            services.ledger.release(lease)
+        raise
 
 
-def _profiles(services: Services, lease: Lease) -> Profiles:
-    """The account's profiles, as Cronofy lists them now."""
+def _profiles(services: Services, lease: Lease, removed: str) -> Profiles:
+    """The account's profiles, as Cronofy lists them now; Refused if this one is still among them."""
     try:
         with services.looker.cronofy.session(lease.account, urgent=True) as session:
-            return session.userinfo().profiles
+            profiles = session.userinfo().profiles
     except CronofyError as error:
         raise Refused(f"Cronofy could not be asked: {error.reason} Nothing was chosen.") from None
-
-
-def _check_is_removed(profile_id: str, profiles: Profiles) -> None:
-    if profiles.conferencing_profile(profile_id):
-        raise Refused(f"The profile {profile_id} was not removed: Cronofy lists it.")
+    if profiles.conferencing_profile(removed):
+        raise Refused(f"The profile {removed} was not removed: Cronofy lists it.")
+    return profiles
 
 
 def _why_not(to: str, profiles: Profiles) -> str:

@@ -15,7 +15,6 @@ from worker.ledger.answers import Answers
 from worker.ledger.leases import Change, Lease, LeaseLost
 from worker.ledger.records import from_ms, to_ms
 from worker.mail.connect_links import DONE
-from worker.mail.relink_links import refusal
 from worker.reconcile.episodes import key_of_service
 from worker.reconcile.relinks import arrived
 from worker.run.looks import acquire, reconcile_account
@@ -48,25 +47,16 @@ def authorize_connection(
     if services.ledger.now() > until:
         return
     account, key = services.ledger.account(sub), key_of_service(provider_name)
-    said = None
+    lease, answer = None, {"said": str(Said.LATER)}
     if account.lost or account.credentials is None:
-        said = Said.NO_ACCESS
+        answer = {"said": Said.NO_ACCESS}
     elif key not in account.connects:
-        said = Said.CONNECTED
-    elif services.settings.webhook_url is None or services.settings.dry_run:
-        said = Said.LATER
-    if said:
-        answers.give(answer_id, {"said": said})
-        return
-    lease = acquire(services, sub)
-    if lease is None or services.ledger.now() > until:
-        if lease:
-            services.ledger.release(lease)
-        answers.give(answer_id, {"said": Said.LATER})
-        return
-    answer = {"said": str(Said.LATER)}
+        answer = {"said": Said.CONNECTED}
+    elif services.settings.webhook_url is not None and not services.settings.dry_run:
+        lease = acquire(services, sub)
     try:
-        answer = _asked(services, lease, provider_name)
+        if lease and services.ledger.now() <= until:
+            answer = _asked(services, lease, provider_name)
     except LeaseLost:
         log.warning("connect.put_off", sub=sub, reason="lease_lost")
     except CronofyError as error:
@@ -75,10 +65,11 @@ def authorize_connection(
             answer = {"said": Said.REFUSED}
     finally:
         # Whatever was committed ended the lease already.
-        with suppress(Exception):
-            services.ledger.release(lease)
+        if lease:
+            with suppress(Exception):
+                services.ledger.release(lease)
         answers.give(answer_id, answer)
-    if answer.get("said") == Said.CONNECTED:
+    if lease and answer.get("said") == Said.CONNECTED:
         reconcile_account(services, sub)
 
 
@@ -106,7 +97,7 @@ def _asked(services: Services, lease: Lease, provider_name: str) -> dict[str, st
         address = session.authorize_conferencing(
             provider_name, origin_of(services.settings.webhook_url or "") + DONE
         )
-    refused = refusal(address, looker.rules.hosts, looker.rules.trusted_origin)
+    refused = looker.rules.refusal(address)
     if refused:
         log.error("connect.refused", sub=lease.sub, reason=refused.replace("relink", "connect"))
         return {"said": Said.REFUSED}

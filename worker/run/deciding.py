@@ -8,16 +8,17 @@ of what turns out to be impossible. Whatever is chosen leaves the incident, so a
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 
 from worker.bootstrap import Services
 from worker.ledger.incidents import Incident
 from worker.ledger.ledger import Ledger
 from worker.mail.compose import Candidate, RemovedProfile
 from worker.run.choices import Refused, Wanted, keep_choice
-from worker.run.incidents import Accounts, members, removed_profiles
+from worker.run.incidents import members, removed_profiles
 from worker.wording import amount
 
 #: What is chosen by this word: the one other connected profile of the same service.
@@ -30,18 +31,8 @@ PATIENCE = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
-class Picked:
-    """What was picked for an incident's removed profiles."""
-
-    #: For all that are not named: a profile, `integrated`, `default` or `SAME_PROVIDER`; None to leave them.
-    others: str | None = None
-    #: (sub, removed profile) -> the same for this one.
-    named: Mapping[tuple[str, str], str | None] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
-    """What comes of it."""
+    """What comes of what was picked."""
 
     chosen: tuple[tuple[RemovedProfile, Candidate], ...]
     #: For these nothing was picked, or nothing that is possible.
@@ -69,11 +60,20 @@ def same_provider(removed: RemovedProfile) -> Candidate | None:
     return fitting[0] if len(fitting) == 1 else None
 
 
-def plan_for(ledger: Ledger, incident: Incident, picked: Picked) -> Plan:
-    """What these choices mean for each of an incident's removed profiles."""
+def plan_for(
+    ledger: Ledger,
+    incident: Incident,
+    others: str | None,
+    named: Mapping[tuple[str, str], str | None],
+) -> Plan:
+    """What these choices mean for each of an incident's removed profiles.
+
+    `named` has them by account and removed profile: another profile, `integrated`, `default` or
+    `SAME_PROVIDER`, or None to leave it. `others` is for all that it does not name.
+    """
     chosen, left = [], []
-    for removed in removed_profiles(members(ledger, incident, MOST_EVENTS), Accounts(ledger)):
-        to = picked.named.get((removed.sub, removed.profile_id), picked.others)
+    for removed in removed_profiles(members(ledger, incident, MOST_EVENTS), cache(ledger.account)):
+        to = named.get((removed.sub, removed.profile_id), others)
         if to == SAME_PROVIDER:
             candidate = same_provider(removed)
         else:
@@ -102,11 +102,8 @@ def carry_out(
         except Refused as refused:
             failed.append((removed, refused.reason))
     if done:
-        what = f"chose for {amount(done, 'removed profile')}{_what(plan.chosen)}"
+        tos = sorted({each.provider_name or each.to_profile_id for _, each in plan.chosen})
+        which = f": {', '.join(tos)}" if len(tos) < 4 else ""
+        what = f"chose for {amount(done, 'removed profile')}{which}"
         services.ledger.note_about(incident.incident_id, by, what)
     return Carried(done, tuple(failed), unfinished)
-
-
-def _what(chosen: Sequence[tuple[RemovedProfile, Candidate]]) -> str:
-    services = sorted({each.provider_name or each.to_profile_id for _, each in chosen})
-    return f": {', '.join(services)}" if len(services) < 4 else ""

@@ -112,14 +112,8 @@ def _put_off(services: Services, mail: QueuedMail, reason: str, retry_after: tim
     services.outbox.later(mail.mail_id, wait, reason)
     if mail.attempts == LATE_AFTER:
         services.ledger.count("mail:late")
-    log.warning(
-        "mail.put_off",
-        sub=mail.sub,
-        mail_id=mail.mail_id,
-        attempts=mail.attempts,
-        reason=reason,
-        seconds=wait.total_seconds(),
-    )
+    about = {"sub": mail.sub, "mail_id": mail.mail_id, "attempts": mail.attempts}
+    log.warning("mail.put_off", **about, reason=reason, seconds=wait.total_seconds())
     return False
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -36,11 +36,6 @@ class Figures:
     #: It keeps the whole fleet from its work.
     whole_fleet: bool = False
 
-    @property
-    def goes_on(self) -> bool:
-        """Whether it is not over."""
-        return self.whole_fleet or self.events > 0
-
 
 def figures(ledger: Ledger, incident: Incident, counted: int = COUNTED) -> Figures:
     """Count an incident's events and accounts; of more than `counted` events at least that many accounts."""
@@ -57,49 +52,31 @@ def figures(ledger: Ledger, incident: Incident, counted: int = COUNTED) -> Figur
 
 def members(ledger: Ledger, incident: Incident, most: int = READ) -> list[Listed]:
     """Up to `most` of an incident's events, the soonest first."""
-    return [each for page in _pages(ledger, incident, most) for each in page][:most]
-
-
-def _pages(ledger: Ledger, incident: Incident, most: int) -> Iterator[Sequence[Listed]]:
-    after, found = None, 0
-    while found < most:
-        page = ledger.lists.page(Wanted(incident=incident.incident_id), min(READ, most), after)
-        yield page.events
-        found, after = found + len(page.events), page.after
+    found: list[Listed] = []
+    wanted, after = Wanted(incident=incident.incident_id), None
+    while len(found) < most:
+        page = ledger.lists.page(wanted, min(READ, most), after)
+        found += page.events
+        after = page.after
         if after is None:
-            return
+            break
+    return found[:most]
 
 
-def affected(listed: Sequence[Listed], accounts: Accounts) -> tuple[Affected, ...]:
-    """These events as an email shows them."""
-    return tuple(_affected(each, accounts[each.sub]) for each in listed)
-
-
-def removed_profiles(listed: Sequence[Listed], accounts: Accounts) -> tuple[RemovedProfile, ...]:
+def removed_profiles(
+    listed: Sequence[Listed], account_of: Callable[[str], Account]
+) -> tuple[RemovedProfile, ...]:
     """The removed profiles that these events asked for, the soonest meeting first."""
     found: dict[tuple[str, str], list[TrackedEvent]] = {}
     for each in listed:
         profile_id = _detail(each.event).get("profile_id")
         if each.event.cause is Cause.PROFILE_REMOVED and isinstance(profile_id, str):
             found.setdefault((each.sub, profile_id), []).append(each.event)
-    return tuple(_removed(accounts[sub], pid, events) for (sub, pid), events in found.items())
+    return tuple(_removed(account_of(sub), pid, events) for (sub, pid), events in found.items())
 
 
-class Accounts:
-    """An incident's accounts, each read once."""
-
-    def __init__(self, ledger: Ledger, listed: Sequence[Listed] = ()) -> None:
-        """Those of the `listed` events are read at once."""
-        self._ledger = ledger
-        self._read = ledger.accounts({each.sub for each in listed})
-
-    def __getitem__(self, sub: str) -> Account:
-        if sub not in self._read:
-            self._read[sub] = self._ledger.account(sub)
-        return self._read[sub]
-
-
-def _affected(listed: Listed, account: Account) -> Affected:
+def affected(listed: Listed, account: Account) -> Affected:
+    """One of its events as an email shows it."""
     event = listed.event
     event_uid = event.seen.get("event_uid")
     return Affected(

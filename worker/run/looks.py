@@ -18,10 +18,10 @@ from worker.bootstrap import THREADS, Services
 from worker.broker.outages import why
 from worker.cronofy.errors import CronofyError, OutOfBudget
 from worker.diagnosis.model import Remedy, State
-from worker.ledger.leases import Held, Lease, LeaseLost
+from worker.ledger.leases import Lease, LeaseLost
 from worker.ledger.ledger import SOON
 from worker.ledger.records import DATA_CENTERS, FLEET, EventKey
-from worker.reconcile.answer import Explained, live_answer, recorded_answer, with_note
+from worker.reconcile.answer import Explained, live_answer, recorded_answer
 from worker.reconcile.failure import is_alone, is_from_outside, revived, unexpected
 from worker.reconcile.look import LookResult
 
@@ -52,11 +52,8 @@ def sweep(services: Services) -> int:
         return 0
     _note_trouble(services)
     ledger.directory.catch_up()
-    freed = 0
-    while freed < MOST_MOVED:
-        made = ledger.see_to_outages(MOVED_AT_A_TIME, services.settings.recheck_min)
-        freed += made
-        if made < MOVED_AT_A_TIME:
+    for _ in range(MOST_MOVED // MOVED_AT_A_TIME):
+        if ledger.see_to_outages(MOVED_AT_A_TIME, services.settings.recheck_min) < MOVED_AT_A_TIME:
             break
     moved = expired = 0
     ready: Mapping[str, int] = {}
@@ -87,26 +84,21 @@ def _payable(services: Services, ready: Mapping[str, int]) -> int:
 
     Data centres with the same origin share its budget.
     """
-    cronofy = services.looker.cronofy
+    ledger, cronofy, policy = services.ledger, services.looker.cronofy, services.looker.policy
+    # Near the start of an event its look may spend the reserve.
+    has_urgent = bool(policy.fallback) and any(ready.values()) and ledger.paused_since() is None
     wanted: Counter[str] = Counter()
     urgent: Counter[str] = Counter()
     for center, accounts in ready.items():
-        wanted[cronofy.origin(center)] += accounts
-        urgent[cronofy.origin(center)] += _urgent(services, center) if accounts else 0
+        if accounts:
+            wanted[cronofy.origin(center)] += accounts
+        if accounts and has_urgent:
+            urgent[cronofy.origin(center)] += ledger.ready_before(center, policy.fallback_before)
     every = services.settings.sweep_every
     return sum(
         min(accounts, max(urgent[origin], cronofy.budget(origin).room(every)))
         for origin, accounts in wanted.items()
-        if accounts
     )
-
-
-def _urgent(services: Services, center: str) -> int:
-    """How many ready accounts have an event so near its start that its look may spend the reserve."""
-    policy, ledger = services.looker.policy, services.ledger
-    if not policy.fallback or ledger.paused_since() is not None:
-        return 0
-    return ledger.ready_before(center, policy.fallback_before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,16 +235,14 @@ def explain(services: Services, sub: str, key: EventKey) -> Explained | None:
     be read at Cronofy now; the answer then says so. A closed one that is to happen after all is taken up.
     """
     ledger = services.ledger
+
+    def recorded(note: str | None = None) -> Explained | None:
+        answers = recorded_answers(services, sub, [key], note)
+        return Explained(answers[0]) if answers else None
+
     stored = ledger.find_pending(sub, key) or ledger.find_closed(sub, key)
-    account = ledger.account(sub)
-    if stored is None or account.lost or stored.event.parked:
-        stored = stored or ledger.find(sub, key)
-        return Explained(recorded_answer(sub, stored.event, account.lost)) if stored else None
-    event = stored.event
-
-    def recorded(note: str) -> Explained:
-        return Explained(with_note(recorded_answer(sub, event, False), note))
-
+    if stored is None or ledger.account(sub).lost or stored.event.parked:
+        return recorded()
     lease = acquire(services, sub)
     if lease is None:
         return recorded("Another look at this account is in progress.")
@@ -262,8 +252,7 @@ def explain(services: Services, sub: str, key: EventKey) -> Explained | None:
             present = replace(closed, event=closed.event.reopened(lease.now))
         if present is None or lease.account.lost:
             # It was settled or untracked, or the account was lost, meanwhile.
-            present = present or ledger.find(sub, key)
-            return Explained(recorded_answer(sub, present.event, lease.account.lost)) if present else None
+            return recorded()
         diagnosis = services.looker.diagnose_only(lease, present)
         if diagnosis.state is not State.CLOSED and diagnosis.remedy is not Remedy.CLOSE:
             ledger.reopen(sub, key)
@@ -293,8 +282,7 @@ def _reconcile(services: Services, sub: str, keys: Collection[EventKey]) -> list
         else:
             failure = look_now(services, lease, pending)
             note = f"Not re-read: {failure}" if failure else None
-    answers = recorded_answers(services, sub, keys)
-    return [with_note(answer, note) for answer in answers] if note else answers
+    return recorded_answers(services, sub, keys, note)
 
 
 def look_now(services: Services, lease: Lease, keys: Collection[EventKey]) -> str | None:
@@ -306,11 +294,16 @@ def look_now(services: Services, lease: Lease, keys: Collection[EventKey]) -> st
     return result.failure
 
 
-def recorded_answers(services: Services, sub: str, keys: Collection[EventKey]) -> list[dict[str, Any]]:
-    """The diagnoses of these events as contract JSON (§1), from the ledger."""
+def recorded_answers(
+    services: Services, sub: str, keys: Collection[EventKey], note: str | None = None
+) -> list[dict[str, Any]]:
+    """The diagnoses of these events as contract JSON (§1), from the ledger; `note` is one more evidence."""
     lost = services.ledger.account(sub).lost
     found = [stored for key in keys if (stored := services.ledger.find(sub, key))]
-    return [recorded_answer(sub, stored.event, lost) for stored in found]
+    answers = [recorded_answer(sub, stored.event, lost) for stored in found]
+    for answer in answers if note else ():
+        answer["evidence"] = [*answer["evidence"], note]
+    return answers
 
 
 def acquire(services: Services, sub: str, patience: timedelta | None = None) -> Lease | None:
@@ -325,8 +318,4 @@ def acquire(services: Services, sub: str, patience: timedelta | None = None) -> 
         left = timedelta(seconds=end - time.monotonic())
         if left <= timedelta(0):
             return None
-        services.ledger.wait_until_freed(sub, min(left, _until(claimed)))
-
-
-def _until(held: Held) -> timedelta:
-    return held.remaining + timedelta(milliseconds=10)
+        services.ledger.wait_until_freed(sub, min(left, claimed.remaining + timedelta(milliseconds=10)))

@@ -5,8 +5,8 @@ An email and the mark that it was written are one step, so a process that dies i
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import cache
 
 import structlog
 
@@ -14,9 +14,9 @@ from worker.bootstrap import Services
 from worker.ledger.incidents import Incident
 from worker.ledger.leases import Mail
 from worker.ledger.outgoing import Outcome, OutcomeType
-from worker.mail.compose import LISTED_AFFECTED, IncidentEmail
+from worker.mail.compose import LISTED_AFFECTED, Affected, IncidentEmail, RemovedProfile
 from worker.mail.decision_links import decision_url
-from worker.run.incidents import Accounts, Figures, affected, figures, members, removed_profiles
+from worker.run.incidents import Figures, affected, figures, members, removed_profiles
 
 #: How often an incident that was told is seen to: older versions remove events without noting it.
 AGAIN = timedelta(hours=1)
@@ -47,11 +47,9 @@ def _see_to(services: Services, incident: Incident, now: datetime) -> bool:
     # Reading its events drops those that are gone.
     listed = [] if incident.is_damaged or incident.is_of_fleet else members(ledger, incident)
     size = figures(ledger, incident)
-    if not size.goes_on:
-        if incident.told_at is None:
-            return _closed(services, incident, size, now)
+    if not (size.events or size.whole_fleet):
         over_at = (incident.emptied_at or now) + digest
-        if now < over_at:
+        if incident.told_at is not None and now < over_at:
             return _later(services, incident, over_at - now)
         return _closed(services, incident, size, now)
     if incident.told_at is not None or not incident.news:
@@ -64,14 +62,10 @@ def _see_to(services: Services, incident: Incident, now: datetime) -> bool:
         tell_at = min(tell_at, size.soonest - 2 * digest)
     if now < tell_at:
         return _later(services, incident, tell_at - now)
-    accounts = Accounts(ledger)
-    removed = removed_profiles(listed, accounts)
-    shown = affected(listed[:LISTED_AFFECTED], accounts)
-    email = _email(services, incident, size, is_over=False)
-    mail = None
-    if email is not None:
-        email = replace(email, affected=shown, removed=removed, link=_link(services, incident, email.to, now))
-        mail = _mail(services, incident, email, now)
+    account_of = cache(ledger.account)
+    removed = removed_profiles(listed, account_of)
+    shown = tuple(affected(each, account_of(each.sub)) for each in listed[:LISTED_AFFECTED])
+    mail = _mail(services, incident, size, now, shown, removed)
     named = {each.sub for each in shown} | {each.sub for each in removed[:LISTED_AFFECTED]}
     detail = {"events": size.events, "accounts": size.accounts}
     outcome = _outcome(OutcomeType.INCIDENT_OPENED, incident, now, **detail)
@@ -83,13 +77,6 @@ def _see_to(services: Services, incident: Incident, now: datetime) -> bool:
     return mail is not None
 
 
-def _link(services: Services, incident: Incident, address: str, now: datetime) -> str | None:
-    board_url = services.settings.board_url
-    if board_url is None or incident.is_damaged or incident.is_of_fleet:
-        return None
-    return decision_url(board_url, services.ledger.vault, incident.incident_id, address, now)
-
-
 def _later(services: Services, incident: Incident, wait: timedelta) -> bool:
     services.ledger.tell(incident, "later", wait)
     return False
@@ -97,26 +84,39 @@ def _later(services: Services, incident: Incident, wait: timedelta) -> bool:
 
 def _closed(services: Services, incident: Incident, size: Figures, now: datetime) -> bool:
     """Close it; whoever was told that it opened is told that it is over."""
-    email = None
+    mail = None
     if incident.mailed and not incident.is_damaged:
-        email = _email(services, incident, size, is_over=True)
-    mail = _mail(services, incident, email, now) if email else None
-    told = incident.told_at is not None
+        mail = _mail(services, incident, size, now, is_over=True)
     detail = {"events": 0 if incident.is_of_fleet else incident.total, "acknowledged": incident.acknowledged}
-    outcome = _outcome(OutcomeType.INCIDENT_CLOSED, incident, now, **detail) if told else None
+    outcome = None
+    if incident.told_at is not None:
+        outcome = _outcome(OutcomeType.INCIDENT_CLOSED, incident, now, **detail)
     if not services.ledger.tell(incident, "close", timedelta(0), mail, (), outcome):
         return False
     log.info("incident.closed", incident=incident.incident_id, group=incident.group, mailed=mail is not None)
     return mail is not None
 
 
-def _email(services: Services, incident: Incident, size: Figures, *, is_over: bool) -> IncidentEmail | None:
-    """The email without its lists; None if nobody gets one."""
+def _mail(
+    services: Services,
+    incident: Incident,
+    size: Figures,
+    now: datetime,
+    shown: tuple[Affected, ...] = (),
+    removed: tuple[RemovedProfile, ...] = (),
+    *,
+    is_over: bool = False,
+) -> Mail | None:
+    """The email; None if nobody gets one."""
     settings = services.settings
     if settings.dry_run or not settings.escalation_email:
         return None
-    return IncidentEmail(
-        to=settings.escalation_email,
+    to, link = settings.escalation_email, None
+    if settings.board_url and not (is_over or incident.is_damaged or incident.is_of_fleet):
+        vault = services.ledger.vault
+        link = decision_url(settings.board_url, vault, incident.incident_id, to, now)
+    email = IncidentEmail(
+        to=to,
         incident_id=incident.incident_id,
         kind=incident.kind,
         provider_name=incident.provider,
@@ -124,15 +124,14 @@ def _email(services: Services, incident: Incident, size: Figures, *, is_over: bo
         events=incident.total if is_over else size.events,
         accounts=size.accounts,
         acknowledged=incident.acknowledged,
-        affected=(),
+        affected=shown,
+        removed=removed,
+        link=link,
         client_id=settings.cronofy_client_id or "",
         is_over=is_over,
     )
-
-
-def _mail(services: Services, incident: Incident, email: IncidentEmail, now: datetime) -> Mail:
     # Always the same id, so that an email sent twice is recognisable as one.
-    mail_id = f"{incident.incident_id}-{'over' if email.is_over else 'opened'}"
+    mail_id = f"{incident.incident_id}-{'over' if is_over else 'opened'}"
     return services.looker.emails.incident(mail_id, email, now)
 
 

@@ -13,7 +13,7 @@ from worker.ledger.lists import Listed
 from worker.mail.advice import advice_on, headline
 from worker.mail.compose import RemovedProfile
 from worker.run.deciding import SAME_PROVIDER
-from worker.run.incidents import Accounts, Figures, figures, members, removed_profiles
+from worker.run.incidents import Figures, figures, members, removed_profiles
 from worker.web.board.listing import Cell, Table, To
 from worker.web.board.urls import incident_url
 
@@ -79,7 +79,8 @@ def read_incident(ledger: Ledger, incident_id: str) -> IncidentPage | None:
     if incident is None:
         return None
     listed = [] if incident.is_damaged or incident.is_of_fleet else members(ledger, incident, READ)
-    removed = removed_profiles(listed, Accounts(ledger, listed))
+    accounts = ledger.accounts({each.sub for each in listed})
+    removed = removed_profiles(listed, accounts.__getitem__)
     return IncidentPage(
         incident,
         figures(ledger, incident, COUNTED),
