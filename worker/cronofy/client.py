@@ -257,19 +257,11 @@ class Session:
         body = {"redirect_uri": redirect_uri, "provider_name": provider_name}
         return read_authorization(self._call("POST", url, body=body).json_object())
 
-    def ask(
-        self,
-        method: str,
-        url: str,
-        *,
-        params: Sequence[tuple[str, str]] | None = None,
-        body: Mapping[str, Any] | None = None,
-        cost: int = 1,
-    ) -> Answer:
+    def ask(self, method: str, url: str, *, body: Mapping[str, Any] | None, cost: int) -> Answer:
         """Any one call, and its answer whatever the status; 401 and 429 are handled, or raised, as ever."""
         if not same_origin(url, self._origin):
             raise Malformed("That address is on another origin.")
-        return self._call(method, url, params=params, body=body, cost=cost, also=ANY_STATUS)
+        return self._call(method, url, body=body, cost=cost, also=ANY_STATUS)
 
     def update(self, updates: Sequence[Update]) -> list[CronofyError | None]:
         """Send Update Events; for each, return None if Cronofy accepted it, or its error.

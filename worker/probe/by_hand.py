@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,13 +10,13 @@ class ByHand:
     """One unknown thing, and how to settle it."""
 
     section: str
-    asks: str
+    question: str
     how: str
 
     @property
     def as_json(self) -> dict[str, str]:
         """As in the contract (§6)."""
-        return {"section": self.section, "question": self.asks, "how": self.how}
+        return asdict(self)
 
 
 BY_HAND: tuple[ByHand, ...] = (

@@ -16,7 +16,7 @@ from worker.probe.by_hand import BY_HAND
 from worker.probe.finding import OPEN, Finding, Record, Unsettled, judge
 from worker.probe.own_event import NotMade, OwnEvent
 from worker.probe.own_questions import OWN_EVENT
-from worker.probe.reads import ADDRESSES, READS, ask_addresses, ask_reads, calendars_of
+from worker.probe.reads import READS, ask_addresses, ask_reads, calendars_of
 
 
 class CannotProbe(Exception):
@@ -100,7 +100,7 @@ def survey_reads(
     if calendar_id is not None:
         replies |= ask_addresses(asking, calendar_id)
     record = Record(replies, calendar_id=calendar_id or "")
-    return Survey(sub, tuple(judge([*READS, *ADDRESSES], record))), replies
+    return Survey(sub, tuple(judge(READS, record))), replies
 
 
 def survey_event(sub: str, own: OwnEvent, before: Mapping[str, Reply]) -> Survey:
@@ -112,24 +112,19 @@ def survey_event(sub: str, own: OwnEvent, before: Mapping[str, Reply]) -> Survey
     try:
         with _stoppable() as stop:
             try:
-                try:
-                    own.check_deletable()
-                    own.run()
-                except (NotMade, CronofyError) as error:
-                    trouble = str(error)
-                    own.say(trouble)
-                finally:
-                    # From here on, who stops the probe waits for the deletion.
-                    stop.deferred = True
-                    own.delete()
+                own.check_deletable()
+                own.run()
+                # Already here: a signal just before the deletion would leave the event.
+                stop.deferred = True
+            except (NotMade, CronofyError) as error:
+                trouble = str(error)
+                own.say(trouble)
             finally:
-                # Again, in case the signal came just before that.
+                # From here on, who stops the probe waits for the deletion.
                 stop.deferred = True
                 own.delete()
-                if not own.deleted:
-                    own.say(leftover(own.calendar_id, own.event_id))
-            if own.deleted and not trouble and not stop.asked:
-                own.see_deleted()
+                if own.deleted and not trouble and not stop.asked:
+                    own.see_deleted()
                 if not own.deleted:
                     own.say(leftover(own.calendar_id, own.event_id))
     except CronofyError as error:
@@ -137,7 +132,7 @@ def survey_event(sub: str, own: OwnEvent, before: Mapping[str, Reply]) -> Survey
     if stop.asked:
         raise KeyboardInterrupt
     record = Record({**before, **own.replies}, own.calendar_id, own.event_id, own.profile_id)
-    findings = judge([*READS, *ADDRESSES, *OWN_EVENT], record)
+    findings = judge([*READS, *OWN_EVENT], record)
     left = None if own.deleted else (own.calendar_id, own.event_id)
     return Survey(sub, tuple(findings), left)
 
