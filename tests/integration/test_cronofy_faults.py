@@ -29,7 +29,7 @@ from worker.cronofy.errors import (
     TokenRefused,
     Unreachable,
 )
-from worker.ledger.ledger import Credentials, Ledger
+from worker.ledger.ledger import Connecting, Credentials, Ledger
 
 PLANTED_ACCESS, PLANTED_REFRESH, PLANTED_SECRET = "planted-access", "planted-refresh", "planted-secret"
 
@@ -219,7 +219,7 @@ def test_no_error_shows_a_secret(
     secrets = (PLANTED_SECRET,)
     with RawServer(answer) as server, caller_at(running, ledger, server.url, secrets=secrets) as caller:
         token = PLANTED_ACCESS if with_token else None
-        ledger.connect(caller.sub, Credentials(PLANTED_REFRESH, token), "us", None, None)
+        ledger.connect(Connecting(caller.sub, Credentials(PLANTED_REFRESH, token), "us", None, None))
         raised = read(caller)
 
     shown = "".join([str(raised), repr(raised), *traceback.format_exception(raised)])

@@ -19,7 +19,7 @@ from worker.cronofy.budget import Budget
 from worker.cronofy.client import Cronofy, Session, Update, Window
 from worker.cronofy.errors import CronofyError, GrantRefused, Malformed, ScopeRefused, TokenRefused
 from worker.cronofy.http import HttpClient
-from worker.ledger.ledger import Credentials, Ledger
+from worker.ledger.ledger import Connecting, Credentials, Ledger
 from worker.ledger.records import EventKey
 
 START = datetime.now(UTC).replace(microsecond=0) + timedelta(days=3)
@@ -58,7 +58,7 @@ class Caller:
     def connect(self, *, refresh_token: str | None = None, access_token: str | None = None) -> None:
         """Store credentials: the account's own refresh token unless another is given."""
         token = refresh_token or self.account["refresh_token"]
-        self.ledger.connect(self.sub, Credentials(token, access_token), "us", None, None)
+        self.ledger.connect(Connecting(self.sub, Credentials(token, access_token), "us", None, None))
 
     def session(self) -> Session:
         """A look's session, with what the ledger has by now."""

@@ -53,7 +53,7 @@ def connect_account(services: Services, account: ConnectAccount, *, again: bool 
 def connect_all(services: Services, accounts: Sequence[ConnectAccount]) -> None:
     """The same for several accounts, in their order."""
     others = [each for each in accounts if services.looker.channels and not _is_next(services, each)]
-    services.ledger.connect_all([_connecting(account) for account in accounts])
+    services.ledger.connect(*map(_connecting, accounts))
     for account in others:
         services.ledger.check_channel(account.sub)
     for account in accounts:
