@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
@@ -82,31 +82,21 @@ class Update:
     body: Mapping[str, Any]
 
 
+@dataclass(eq=False, slots=True)
 class Cronofy:
     """What a process's sessions share: the connection pool and our client credentials."""
 
-    def __init__(
-        self,
-        http: HttpClient,
-        ledger: Ledger,
-        budget: Callable[[str], Budget],
-        *,
-        client_id: str,
-        client_secrets: Sequence[str],
-        api_url: str | None,
-        look_timeout: timedelta,
-        batch_counts_items: bool,
-    ) -> None:
-        """`budget` makes that of a place (CLIENT_ID@ORIGIN); `client_secrets` are newest first."""
-        self.http = http
-        self.ledger = ledger
-        self.client_id = client_id
-        self.client_secrets = tuple(client_secrets)
-        self.api_url = api_url
-        self.look_timeout = look_timeout
-        self.batch_counts_items = batch_counts_items
-        self._budget = budget
-        self._budgets: dict[str, Budget] = {}
+    http: HttpClient
+    ledger: Ledger
+    #: Makes the budget of a place (CLIENT_ID@ORIGIN).
+    new_budget: Callable[[str], Budget]
+    client_id: str
+    #: Newest first.
+    client_secrets: Sequence[str] = field(repr=False)
+    api_url: str | None
+    look_timeout: timedelta
+    batch_counts_items: bool
+    _budgets: dict[str, Budget] = field(default_factory=dict, init=False)
 
     def origin(self, data_center: str) -> str:
         """The API's origin for a data centre (reference §1)."""
@@ -115,7 +105,7 @@ class Cronofy:
     def budget(self, origin: str) -> Budget:
         """The budget of an origin."""
         if origin not in self._budgets:
-            self._budgets[origin] = self._budget(f"{self.client_id}@{origin}")
+            self._budgets[origin] = self.new_budget(f"{self.client_id}@{origin}")
         return self._budgets[origin]
 
     def session(self, account: Account, expected: int = 1, *, urgent: bool = False) -> Session:

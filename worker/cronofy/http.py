@@ -147,7 +147,7 @@ class HttpClient:
         left = min(self._timeout.total_seconds(), deadline.left)
         ended: int | str = "unreachable"
         try:
-            answer, retry_after = self._exchange(method, url, left, token, params, body)
+            answer = self._exchange(method, url, left, token, params, body)
             ended = answer.status
             date = _http_date(answer.headers.get("date"))
             if date is not None:
@@ -159,9 +159,9 @@ class HttpClient:
             spending.made[call_name(_endpoint_of(url), ended)] += 1
         if 200 <= answer.status < 300 or answer.status in also:
             return answer
-        error = _error(answer, retry_after)
+        error = _error(answer)
         if isinstance(error, RateLimited):
-            spending.pause(retry_after)
+            spending.pause(error.retry_after)
         raise error
 
     def _exchange(
@@ -172,7 +172,7 @@ class HttpClient:
         token: str | None,
         params: Sequence[tuple[str, str]] | None,
         body: Mapping[str, Any] | None,
-    ) -> tuple[Answer, timedelta | None]:
+    ) -> Answer:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         deadline = Deadline(timedelta(seconds=seconds))
         try:
@@ -193,9 +193,7 @@ class HttpClient:
                         # httpx's timeouts start again with every byte.
                         raise TimedOut(f"Cronofy's answer was not complete after {seconds:.0f} s.")
                     chunks.append(chunk)
-                answer = Answer(response.status_code, b"".join(chunks), dict(response.headers))
-                asked, at = (response.headers.get(name) for name in ("Retry-After", "Date"))
-                return answer, parse_retry_after(asked, at)
+                return Answer(response.status_code, b"".join(chunks), dict(response.headers))
         except httpx.TimeoutException as error:
             raise TimedOut(f"Cronofy could not be reached ({type(error).__name__}).") from None
         except httpx.ProxyError:
@@ -240,9 +238,10 @@ def _http_date(value: str | None) -> datetime | None:
     return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment
 
 
-def _error(answer: Answer, retry_after: timedelta | None) -> CronofyError:
+def _error(answer: Answer) -> CronofyError:
     """The error for a status other than 2xx (reference §8)."""
     status = answer.status
+    retry_after = parse_retry_after(answer.headers.get("retry-after"), answer.headers.get("date"))
     if status == 401:
         return TokenRefused("Cronofy does not recognise the access token.", status=status)
     if status == 403:

@@ -10,9 +10,18 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictStr, ValidationError
+from pydantic import (
+    AliasPath,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictStr,
+    ValidationError,
+)
 
 from worker.cronofy.errors import Malformed
 from worker.diagnosis.model import Calendar, Profile, Profiles, Seen
@@ -47,6 +56,9 @@ _Text = Annotated[str | None, BeforeValidator(_text)]
 
 class _Wire(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+
+
+W = TypeVar("W", bound=_Wire)
 
 
 class _Pages(_Wire):
@@ -121,12 +133,8 @@ class _Channel(_Wire):
     channel: OpenChannel
 
 
-class _Request(_Wire):
-    url: StrictStr
-
-
 class _Authorization(_Wire):
-    authorization_request: _Request
+    url: StrictStr = Field(validation_alias=AliasPath("authorization_request", "url"))
 
 
 class _Channels(_Wire):
@@ -150,10 +158,7 @@ class UserInfo(_Wire):
 
 def read_page(answer: dict[str, Any]) -> EventsPage:
     """A page of events, or Malformed."""
-    try:
-        return EventsPage.model_validate(answer)
-    except ValidationError as error:
-        raise _malformed("Read Events", error) from None
+    return _parsed(EventsPage, answer, "Read Events")
 
 
 def is_event(item: Mapping[str, Any]) -> bool:
@@ -299,10 +304,7 @@ def read_userinfo(answer: dict[str, Any], sub: str) -> UserInfo:
     # One has no profiles, and not always the shape of a person's (reference §5).
     if answer.get("cronofy.type") == "service_account":
         raise Malformed("UserInfo describes a service account: connect each user's own account instead.")
-    try:
-        info = _UserInfo.model_validate(answer)
-    except ValidationError as error:
-        raise _malformed("UserInfo", error) from None
+    info = _parsed(_UserInfo, answer, "UserInfo")
     if info.sub != sub:
         raise Malformed("UserInfo describes a different account.")
     if info.data.profiles is None and info.data.conferencing_profiles is None:
@@ -326,35 +328,23 @@ def read_userinfo(answer: dict[str, Any], sub: str) -> UserInfo:
 
 def read_tokens(answer: dict[str, Any]) -> tuple[str, str | None]:
     """A refresh's access token and, if given, refresh token; or Malformed."""
-    try:
-        tokens = _Tokens.model_validate(answer)
-    except ValidationError as error:
-        raise _malformed("The token refresh", error) from None
+    tokens = _parsed(_Tokens, answer, "The token refresh")
     return tokens.access_token, tokens.refresh_token or None
 
 
 def read_channel(answer: dict[str, Any]) -> OpenChannel:
     """The channel that was opened, or Malformed."""
-    try:
-        return _Channel.model_validate(answer).channel
-    except ValidationError as error:
-        raise _malformed("The new channel", error) from None
+    return _parsed(_Channel, answer, "The new channel").channel
 
 
 def read_authorization(answer: dict[str, Any]) -> str:
     """The address at which a user connects a conferencing service; or Malformed."""
-    try:
-        return _Authorization.model_validate(answer).authorization_request.url
-    except ValidationError as error:
-        raise _malformed("The conferencing authorization", error) from None
+    return _parsed(_Authorization, answer, "The conferencing authorization").url
 
 
 def read_channels(answer: dict[str, Any]) -> list[OpenChannel]:
     """The channels that are open; or Malformed."""
-    try:
-        return _Channels.model_validate(answer).channels
-    except ValidationError as error:
-        raise _malformed("The list of channels", error) from None
+    return _parsed(_Channels, answer, "The list of channels").channels
 
 
 def read_batch(answer: dict[str, Any], length: int) -> list[BatchEntry]:
@@ -384,8 +374,11 @@ def _profile(profile: _Profile, *, is_calendar: bool = False) -> Profile:
     )
 
 
-def _malformed(what: str, error: ValidationError) -> Malformed:
-    """Name where the first fault is, never the value."""
-    fault = error.errors(include_input=False, include_url=False, include_context=False)[0]
+def _parsed(model: type[W], answer: dict[str, Any], what: str) -> W:
+    """The answer as `model`; Malformed names where the first fault is, never the value."""
+    try:
+        return model.model_validate(answer)
+    except ValidationError as error:
+        fault = error.errors(include_input=False, include_url=False, include_context=False)[0]
     place = ".".join(str(part) for part in fault["loc"])[:120]
-    return Malformed(f"{what} is not as documented at {place or 'its top'} ({fault['type']}).")
+    raise Malformed(f"{what} is not as documented at {place or 'its top'} ({fault['type']}).")
