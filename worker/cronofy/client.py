@@ -60,7 +60,7 @@ LARGEST_READING = 64 * 1024 * 1024
 #: What `Session.ask` returns as an answer, besides 2xx.
 ANY_STATUS = tuple(status for status in range(300, 600) if status not in (401, 429))
 #: What an address may have as it is, beside letters and digits (RFC 3986, pchar).
-PLAIN = "-._~!$&'()*+,;=:@"
+_PLAIN = "-._~!$&'()*+,;=:@"
 _OWED = "The application has to give the account's next access token."
 
 log = structlog.get_logger()
@@ -233,7 +233,7 @@ class Session:
     def close_channel(self, channel_id: str) -> None:
         """Close one of the account's channels; an already closed one is not an error."""
         try:
-            self._call("DELETE", f"{self._origin}/v1/channels/{_segment(channel_id)}")
+            self._call("DELETE", f"{self._origin}/v1/channels/{segment(channel_id)}")
         except Refused as error:
             if error.status not in (404, 410):
                 raise
@@ -284,7 +284,7 @@ class Session:
 
     def _alone(self, update: Update) -> CronofyError | None:
         try:
-            answer = self._call("POST", self._origin + _events_path(update.key), body=update.body)
+            answer = self._call("POST", self._origin + events_path(update.key.calendar_id), body=update.body)
             if answer.body.strip():
                 # Cronofy accepts without a body; a proxy's HTML page is not an acceptance.
                 answer.json_object()
@@ -294,7 +294,7 @@ class Session:
 
     def _batch(self, updates: Sequence[Update]) -> list[CronofyError | None]:
         entries = [
-            {"method": "POST", "relative_url": _events_path(update.key), "data": update.body}
+            {"method": "POST", "relative_url": events_path(update.key.calendar_id), "data": update.body}
             for update in updates
         ]
         cost = len(entries) if self._cronofy.batch_counts_items else 1
@@ -439,18 +439,19 @@ def origin_of(api_url: str | None, data_center: str) -> str:
     return api_url.rstrip("/") if api_url else f"https://api{suffix}.cronofy.com"
 
 
-def _events_path(key: EventKey) -> str:
-    return f"/v1/calendars/{_segment(key.calendar_id)}/events"
+def events_path(calendar_id: str) -> str:
+    """Where a calendar's events are written."""
+    return f"/v1/calendars/{segment(calendar_id)}/events"
 
 
-def _segment(name: str) -> str:
+def segment(name: str) -> str:
     """An id in an address: as it is, like the official clients write it, wherever an address allows that."""
-    return quote(name, safe=PLAIN)
+    return quote(name, safe=_PLAIN)
 
 
 def _is_plain(name: str) -> bool:
     """Whether an id has the same address for a server that decodes it and for one that does not."""
-    return _segment(name) == name
+    return segment(name) == name
 
 
 def _key(item: Mapping[str, Any]) -> EventKey | None:

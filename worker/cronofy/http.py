@@ -31,6 +31,7 @@ from worker.cronofy.errors import (
     Untrusted,
 )
 from worker.cronofy.way_out import http_client
+from worker.cronofy.wire import object_in, objects_in
 from worker.ledger.tallies import call_name
 
 #: Larger than any page of events; an endless answer must not fill memory.
@@ -147,7 +148,9 @@ class HttpClient:
         left = min(self._timeout.total_seconds(), deadline.left)
         ended: int | str = "unreachable"
         try:
-            answer = self._exchange(method, url, left, token, params, body)
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            query = list(params) if params else None
+            answer = self._exchange(left, method=method, url=url, params=query, json=body, headers=headers)
             ended = answer.status
             date = _http_date(answer.headers.get("date"))
             if date is not None:
@@ -164,26 +167,10 @@ class HttpClient:
             spending.pause(error.retry_after)
         raise error
 
-    def _exchange(
-        self,
-        method: str,
-        url: str,
-        seconds: float,
-        token: str | None,
-        params: Sequence[tuple[str, str]] | None,
-        body: Mapping[str, Any] | None,
-    ) -> Answer:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+    def _exchange(self, seconds: float, **request: Any) -> Answer:
         deadline = Deadline(timedelta(seconds=seconds))
         try:
-            with self._http.stream(
-                method,
-                url,
-                params=list(params) if params else None,
-                json=body,
-                headers=headers,
-                timeout=seconds,
-            ) as response:
+            with self._http.stream(**request, timeout=seconds) as response:
                 chunks, size = [], 0
                 for chunk in response.iter_bytes():
                     size += len(chunk)
@@ -257,33 +244,22 @@ def _error(answer: Answer) -> CronofyError:
     if status == 402:
         return Refused("Our Cronofy plan does not include this (402).", status=status)
     if status == 422:
-        return Refused(f"Cronofy refuses the request ({_keys(answer) or '422'}).", status=status)
+        try:
+            errors = describe_errors(answer.json_object().get("errors"))
+        except Malformed:
+            errors = ""
+        return Refused(f"Cronofy refuses the request ({errors or status}).", status=status)
     if 400 <= status < 500:
         return Refused(f"Cronofy answered {status}.", status=status)
     return Malformed(f"Cronofy answered with the unexpected status {status}.", status=status)
 
 
-def _keys(answer: Answer) -> str:
-    """The fields and error keys of a 422, without anything that a caller wrote."""
-    try:
-        errors = answer.json_object().get("errors")
-    except Malformed:
-        return ""
-    return describe_errors(errors)
-
-
 def describe_errors(errors: Any) -> str:
-    """The fields and keys in a 422's ``errors``, skipping anything not shaped as documented."""
-    if not isinstance(errors, dict):
-        return ""
+    """The first fields and keys in a 422's ``errors``, without anything that a caller wrote."""
     named = []
-    for name, faults in list(errors.items())[:5]:
-        keys = (
-            [f["key"] for f in faults if isinstance(f, dict) and isinstance(f.get("key"), str)]
-            if isinstance(faults, list)
-            else []
-        )
-        named.append(f"{name[:60]}: {', '.join(key[:60] for key in keys[:3])}" if keys else name[:60])
+    for name, faults in list(object_in(errors).items())[:5]:
+        keys = [fault["key"][:60] for fault in objects_in(faults) if isinstance(fault.get("key"), str)]
+        named.append(f"{name[:60]}: {', '.join(keys[:3])}" if keys else name[:60])
     return "; ".join(named)
 
 

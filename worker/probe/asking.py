@@ -16,6 +16,7 @@ from worker.cronofy import budget
 from worker.cronofy.client import ANY_STATUS, same_origin
 from worker.cronofy.errors import CronofyError, Malformed, OutOfBudget, RateLimited, ServerFault, Unreachable
 from worker.cronofy.http import Answer, Deadline, HttpClient, Spending
+from worker.cronofy.wire import object_in
 from worker.run.looks import acquire
 
 #: How long a probe waits for room in the budget, or for the end of a pause, before it gives up.
@@ -47,16 +48,6 @@ class Reply:
     def get(self, name: str) -> Any:
         """A field of the body; None if it has none."""
         return object_in(self.body).get(name)
-
-
-def object_in(value: Any) -> dict[str, Any]:
-    """A part of an answer, empty unless it is an object."""
-    return value if isinstance(value, dict) else {}
-
-
-def objects_in(value: Any) -> list[dict[str, Any]]:
-    """The objects in a list; none if it is no list."""
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 class Asking(ABC):

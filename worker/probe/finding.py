@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from worker.probe.asking import Reply, objects_in
+from worker.cronofy.wire import objects_in
+from worker.probe.asking import Reply
 
 #: The answer to a question that the replies do not settle.
 OPEN = "open"

@@ -11,9 +11,11 @@ from uuid import uuid4
 
 from redis.exceptions import RedisError
 
+from worker.cronofy.client import events_path
 from worker.cronofy.errors import CronofyError
-from worker.probe.asking import Asking, Reply, ask, object_in, objects_in
-from worker.probe.reads import FLAGS, LOCALIZED, NARROWED, OWN, as_it_is, ask_events
+from worker.cronofy.wire import object_in, objects_in
+from worker.probe.asking import Asking, Reply, ask
+from worker.probe.reads import FLAGS, LOCALIZED, NARROWED, OWN, ask_events
 
 SUMMARY = "conferencing-reconciler probe, safe to delete"
 DAYS_AHEAD = 60
@@ -159,17 +161,13 @@ class OwnEvent:
             "end": f"{self._day}T09:15:00Z",
         }
 
-    @property
-    def _path(self) -> str:
-        return f"/v1/calendars/{as_it_is(self.calendar_id)}/events"
-
     def _write(self, name: str, body: dict[str, Any]) -> bool:
         self.say(f"{name}: writing the probe's own event")
-        self.replies[name] = ask(self.asking, "POST", self._path, body=body)
+        self.replies[name] = ask(self.asking, "POST", events_path(self.calendar_id), body=body)
         return self.replies[name].accepted
 
     def _delete(self) -> Reply:
-        return ask(self.asking, "DELETE", self._path, body={"event_id": self.event_id})
+        return ask(self.asking, "DELETE", events_path(self.calendar_id), body={"event_id": self.event_id})
 
     def _read(self, *more: tuple[str, str]) -> Reply:
         return ask_events(self.asking, *OWN, LOCALIZED, *self._window(-1, 2), *more)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from worker.probe.asking import object_in
+from worker.cronofy.wire import object_in
 from worker.probe.finding import Question, Record, Unsettled, asked
 from worker.probe.own_event import DESCRIPTION, EXPLICIT_LINK, PLACE, ZONE
 from worker.probe.reads import faults, names, status, text
@@ -245,7 +246,7 @@ def _refusal(record: Record, name: str) -> tuple[str, str] | None:
     return None if reply.accepted else ("refused", f"{reply.status}; {faults(reply)}")
 
 
-def _conferencing(record: Record, name: str) -> dict[str, Any]:
+def _conferencing(record: Record, name: str) -> Mapping[str, Any]:
     return object_in(record.own(name).get("conferencing"))
 
 

@@ -9,11 +9,12 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
-from worker.cronofy.client import PLAIN
+from worker.cronofy.client import events_path, segment
 from worker.cronofy.http import describe_errors
-from worker.probe.asking import Asking, Reply, ask, object_in, objects_in
+from worker.cronofy.wire import object_in, objects_in
+from worker.probe.asking import Asking, Reply, ask
 from worker.probe.finding import Question, Record, Unsettled, asked
 from worker.wording import amount
 
@@ -82,7 +83,8 @@ def ask_addresses(asking: Asking, calendar_id: str) -> dict[str, Reply]:
     Such a write can make nothing, since it has no event id. Its status tells only whether the calendar was
     found.
     """
-    raw, encoded, unknown = (_path(each) for each in (as_it_is(calendar_id), coded(calendar_id), NO_CALENDAR))
+    raw, unknown = events_path(calendar_id), events_path(NO_CALENDAR)
+    encoded = f"/v1/calendars/{coded(calendar_id)}/events"
     replies = {
         "unknown, alone": ask(asking, "POST", unknown, body={}),
         "as it is, alone": ask(asking, "POST", raw, body={}),
@@ -93,21 +95,12 @@ def ask_addresses(asking: Asking, calendar_id: str) -> dict[str, Reply]:
     return replies
 
 
-def _path(written: str) -> str:
-    return f"/v1/calendars/{written}/events"
-
-
-def as_it_is(calendar_id: str) -> str:
-    """The id as the worker writes it in an address."""
-    return quote(calendar_id, safe=PLAIN)
-
-
 def coded(calendar_id: str) -> str:
     """The id with one character encoded: an ``@`` if it has one, otherwise its last."""
     mark = "@" if "@" in calendar_id else calendar_id[-1:]
     head, _, tail = calendar_id.rpartition(mark)
     code = "".join(f"%{byte:02X}" for byte in mark.encode())
-    return as_it_is(head) + code + as_it_is(tail)
+    return segment(head) + code + segment(tail)
 
 
 # Words.
@@ -142,7 +135,7 @@ def status(record: Record, name: str) -> tuple[str, str]:
 # UserInfo.
 
 
-def _data_of(record: Record) -> dict[str, Any]:
+def _data_of(record: Record) -> Mapping[str, Any]:
     """``cronofy.data`` of UserInfo."""
     return object_in(record.json("userinfo").get("cronofy.data"))
 

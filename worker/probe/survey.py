@@ -63,7 +63,7 @@ class Survey:
         return {
             "sub": self.sub,
             "findings": [finding.as_json for finding in self.findings],
-            "by_hand": [each.as_json for each in BY_HAND],
+            "by_hand": [each._asdict() for each in BY_HAND],
             "left_over": left,
         }
 
