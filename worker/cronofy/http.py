@@ -18,7 +18,6 @@ import httpx
 
 from worker.cronofy.errors import (
     CronofyError,
-    Locked,
     Malformed,
     NotFound,
     RateLimited,
@@ -234,7 +233,9 @@ def _error(answer: Answer) -> CronofyError:
     if status == 403:
         return ScopeRefused("Cronofy says that the authorisation does not cover this.", status=status)
     if status == 423:
-        return Locked("Cronofy says that the profile cannot be written to at the moment.", status=status)
+        return CronofyError(
+            "Cronofy says that the profile cannot be written to at the moment.", status=status
+        )
     if status == 429:
         return RateLimited("Cronofy's rate limit is used up.", status=status, retry_after=retry_after)
     if status >= 500:

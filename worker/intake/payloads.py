@@ -40,9 +40,6 @@ DEEPEST = 32
 class BadPayload(Exception):
     """The keyword arguments of a task break the contract."""
 
-    permanent = True
-    retry_after = None
-
 
 def _short(value: str) -> str:
     if len(value.encode()) > LONGEST_ID:

@@ -440,7 +440,7 @@ def _encoded_alone(record: Record) -> tuple[str, str]:
 
 
 @asked(READS, "batch.status", "§4", "Any 2xx.", holds=("200", "202", "207"))
-def _batchstatus(record: Record) -> tuple[str, str]:
+def _batch_status(record: Record) -> tuple[str, str]:
     """With which status is a batch answered?"""
     reply = record.reply("batch")
     return str(reply.status), f"Entries: {', '.join(map(str, _statuses(reply)))}."
