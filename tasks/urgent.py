@@ -13,7 +13,6 @@ from worker.app import app
 from worker.bootstrap import Services
 from worker.intake.acknowledge import acknowledge_incident
 from worker.intake.payloads import AccountOnly, ChooseProfile, DecideIncident, OneEvent
-from worker.ledger.records import EventKey
 from worker.run import choices, deciding, looks
 
 #: How long one task works on a decision, well within the time limit.
@@ -25,7 +24,7 @@ def reconcile_event(self: Task[..., Any], /, *args: Any, **kwargs: Any) -> dict[
     """Re-read, diagnose and act on one event."""
 
     def service(services: Services, event: OneEvent) -> dict[str, Any] | None:
-        answer = looks.reconcile_event(services, event.sub, EventKey(event.calendar_id, event.event_id))
+        answer = looks.reconcile_event(services, event.sub, event.key)
         wake_outgoing()
         return answer
 
@@ -49,7 +48,7 @@ def explain(self: Task[..., Any], /, *args: Any, **kwargs: Any) -> dict[str, Any
     """Diagnose one event and change nothing."""
 
     def service(services: Services, event: OneEvent) -> dict[str, Any] | None:
-        found = looks.explain(services, event.sub, EventKey(event.calendar_id, event.event_id))
+        found = looks.explain(services, event.sub, event.key)
         return found.answer if found else None
 
     return handle(self, OneEvent, service, args, kwargs)

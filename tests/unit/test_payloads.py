@@ -95,7 +95,7 @@ def test_the_event_says_what_was_asked_for() -> None:
     for profile_id in ("pro_1", "default", None):
         block = {"profile_id": profile_id} if profile_id else None
         tracked = parse(TrackEvent, (), an_event(conferencing=block))
-        assert (tracked.event_id, tracked.profile_id) == ("e1", profile_id)
+        assert (tracked.key.event_id, tracked.profile_id) == ("e1", profile_id)
 
 
 PROFILE = "event.conferencing.profile_id"
@@ -225,5 +225,5 @@ def test_any_event_is_tracked_or_refused(event: dict[str, Any], event_id: str) -
     """An accepted body has its id, and a profile that is a text or None."""
     with suppress(BadPayload):
         tracked = parse(TrackEvent, (), {**TRACK, "event": {**event, "event_id": event_id}})
-        assert tracked.event_id == event_id
+        assert tracked.key.event_id == event_id
         assert tracked.profile_id is None or isinstance(tracked.profile_id, str)

@@ -72,9 +72,7 @@ def _is_next(services: Services, account: ConnectAccount) -> bool:
 
 
 def _connecting(account: ConnectAccount) -> Connecting:
-    expires_in = None
-    if account.refresh_token is None and account.expires_in is not None:
-        expires_in = timedelta(seconds=account.expires_in)
+    expires_in = None if account.refresh_token else timedelta(seconds=account.expires_in or 0)
     return Connecting(
         account.sub,
         Credentials(account.refresh_token, account.access_token),
@@ -95,8 +93,7 @@ def forget_account(services: Services, account: AccountOnly) -> bool:
 
 def track(services: Services, tracked: TrackEvent, *, again: bool = False) -> bool:
     """Start watching an event; its first look comes after ``RECHECK_MIN``."""
-    key = EventKey(tracked.calendar_id, tracked.event_id)
-    known = services.ledger.find(tracked.sub, key) if again else None
+    known = services.ledger.find(tracked.sub, tracked.key) if again else None
     if known and (known.event.body, known.event.provider_name) == (tracked.event, tracked.provider_name):
         return True
     track_all(services, [tracked])
@@ -109,12 +106,12 @@ def track_all(services: Services, tracked: Sequence[TrackEvent]) -> None:
     first = first_look(now, services.looker.policy)
     services.ledger.track_all([(each.sub, _record(each, now, first)) for each in tracked])
     for each in tracked:
-        log.info("event.tracked", sub=each.sub, calendar_id=each.calendar_id, event_id=each.event_id)
+        log.info("event.tracked", sub=each.sub, calendar_id=each.key.calendar_id, event_id=each.key.event_id)
 
 
 def _record(tracked: TrackEvent, now: datetime, first: datetime) -> TrackedEvent:
     return TrackedEvent(
-        key=EventKey(tracked.calendar_id, tracked.event_id),
+        key=tracked.key,
         body=tracked.event,
         provider_name=tracked.provider_name,
         tracked_at=to_ms(now),
@@ -126,14 +123,14 @@ def _record(tracked: TrackEvent, now: datetime, first: datetime) -> TrackedEvent
 
 def untrack(services: Services, event: OneEvent) -> bool:
     """Stop watching an event; true even if it was not watched."""
-    services.ledger.untrack(event.sub, EventKey(event.calendar_id, event.event_id))
+    services.ledger.untrack(event.sub, event.key)
     log.info("event.untracked", sub=event.sub, calendar_id=event.calendar_id, event_id=event.event_id)
     return True
 
 
 def acknowledge(services: Services, given: AcknowledgeEvent, *, again: bool = False) -> bool:
     """Somebody answers for an event, or takes that back; false if there is nothing to do so for."""
-    ledger, key = services.ledger, EventKey(given.calendar_id, given.event_id)
+    ledger, key = services.ledger, given.key
     known = ledger.acknowledgement(given.sub, key) if again else None
     if known and not given.withdraw and (known.by, known.note) == (given.by, given.note):
         return True

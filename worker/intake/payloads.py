@@ -24,7 +24,7 @@ from pydantic import (
 
 from worker.diagnosis.times import MalformedTime, known_zone, parse_event_time
 from worker.ledger.dead_letters import LARGEST
-from worker.ledger.records import DataCenter
+from worker.ledger.records import DataCenter, EventKey
 from worker.wording import moment
 
 #: A task's keyword arguments may not be longer than this as JSON (contract §1).
@@ -137,9 +137,9 @@ class TrackEvent(Payload):
         return self
 
     @property
-    def event_id(self) -> str:
-        """The caller's id of the event."""
-        return str(self.event["event_id"])
+    def key(self) -> EventKey:
+        """The event."""
+        return EventKey(self.calendar_id, self.event["event_id"])
 
     @property
     def profile_id(self) -> str | None:
@@ -154,6 +154,11 @@ class OneEvent(Payload):
     sub: Id
     calendar_id: Id
     event_id: Id
+
+    @property
+    def key(self) -> EventKey:
+        """The event."""
+        return EventKey(self.calendar_id, self.event_id)
 
 
 class AcknowledgeEvent(OneEvent):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 from worker.cronofy.errors import CronofyError
+from worker.host.supervisor import is_ignored
 from worker.probe.asking import Asking, Reply, ask
 from worker.probe.by_hand import BY_HAND
 from worker.probe.finding import OPEN, Finding, Record, Unsettled, judge
@@ -48,8 +49,8 @@ class Survey:
 
     sub: str
     findings: tuple[Finding, ...]
-    #: The calendar and event id of an event that could not be deleted.
-    left: tuple[str, str] | None = None
+    #: The ids of an event that could not be deleted.
+    left: Mapping[str, str] | None = None
 
     @property
     def open(self) -> int:
@@ -59,12 +60,11 @@ class Survey:
     @property
     def as_json(self) -> dict[str, Any]:
         """As in the contract (§6)."""
-        left = None if self.left is None else {"calendar_id": self.left[0], "event_id": self.left[1]}
         return {
             "sub": self.sub,
             "findings": [finding.as_json for finding in self.findings],
             "by_hand": [each._asdict() for each in BY_HAND],
-            "left_over": left,
+            "left_over": self.left,
         }
 
 
@@ -126,23 +126,18 @@ def survey_event(sub: str, own: OwnEvent, before: Mapping[str, Reply]) -> Survey
                 if own.deleted and not trouble and not stop.asked:
                     own.see_deleted()
                 if not own.deleted:
-                    own.say(leftover(own.calendar_id, own.event_id))
+                    own.say(
+                        "The probe's event could not be deleted, or is still shown. Delete it by hand, in "
+                        f"the calendar: event {own.event_id} in calendar {own.calendar_id}."
+                    )
     except CronofyError as error:
         own.say(error.reason)
     if stop.asked:
         raise KeyboardInterrupt
     record = Record({**before, **own.replies}, own.calendar_id, own.event_id, own.profile_id)
     findings = judge([*READS, *OWN_EVENT], record)
-    left = None if own.deleted else (own.calendar_id, own.event_id)
+    left = None if own.deleted else {"calendar_id": own.calendar_id, "event_id": own.event_id}
     return Survey(sub, tuple(findings), left)
-
-
-def leftover(calendar_id: str, event_id: str) -> str:
-    """What to say of an event that could not be deleted."""
-    return (
-        "The probe's event could not be deleted, or is still shown. Delete it by hand, in the calendar: "
-        f"event {event_id} in calendar {calendar_id}."
-    )
 
 
 class _Stop:
@@ -162,11 +157,8 @@ class _Stop:
 def _stoppable() -> Iterator[_Stop]:
     stop = _Stop()
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before: dict[signal.Signals, Callable[[int, FrameType | None], Any] | int | None] = {}
-    for each in signals:
-        # One that is ignored, as under nohup, stays ignored.
-        if signal.getsignal(each) is not signal.SIG_IGN:
-            before[each] = signal.signal(each, stop)
+    # One that is ignored, as under nohup, stays ignored.
+    before = {each: signal.signal(each, stop) for each in signals if not is_ignored(each)}
     try:
         yield stop
     finally:
