@@ -117,10 +117,6 @@ def _addresses(value: Any) -> Any:
     return value
 
 
-def _lower(value: Any) -> Any:
-    return value.lower() if isinstance(value, str) else value
-
-
 def _durations(value: Any) -> tuple[timedelta, ...]:
     return tuple(parse_duration(word) for word in _words(value))
 
@@ -330,7 +326,7 @@ class Settings(BaseModel):
     metrics_token: Token | None = None
     log_format: Literal["console", "json"] | None = None
     log_level: Annotated[
-        Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_lower)
+        Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(str.lower)
     ] = "info"
 
     # Celery's own limits, tied to each other below.

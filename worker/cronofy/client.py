@@ -121,7 +121,8 @@ class Session:
 
     def __init__(self, cronofy: Cronofy, account: Account, expected: int, *, urgent: bool) -> None:
         self._cronofy = cronofy
-        self._account = account
+        #: With its latest stored credentials.
+        self.account = account
         self._credentials: Credentials | None = None
         self._origin = cronofy.origin(account.data_center)
         self._budget = cronofy.budget(self._origin)
@@ -157,11 +158,6 @@ class Session:
     def counted(self) -> None:
         """The calls so far were counted: the end does not do it."""
         self._counted = True
-
-    @property
-    def account(self) -> Account:
-        """The account, with its latest stored credentials."""
-        return self._account
 
     def read_events(
         self,
@@ -217,9 +213,7 @@ class Session:
 
     def userinfo(self) -> UserInfo:
         """The account's current profiles."""
-        return read_userinfo(
-            self._call("GET", f"{self._origin}/v1/userinfo").json_object(), self._account.sub
-        )
+        return read_userinfo(self._call("GET", f"{self._origin}/v1/userinfo").json_object(), self.account.sub)
 
     def channels(self) -> list[OpenChannel]:
         """The account's open channels, whoever opened them."""
@@ -375,7 +369,7 @@ class Session:
 
     def _open_credentials(self) -> Credentials:
         try:
-            credentials = self._cronofy.ledger.open_credentials(self._account)
+            credentials = self._cronofy.ledger.open_credentials(self.account)
         except VaultError as error:
             # Our own fault, which says nothing about the account, so the look fails with the reason.
             raise CronofyError(str(error)) from None
@@ -383,7 +377,7 @@ class Session:
             raise CronofyError("The stored credentials are damaged: connect the account again.") from None
         if credentials is None:
             raise GrantRefused("The account was never connected: we have no credentials for it.")
-        token = self._account.token
+        token = self.account.token
         if token is not None and token.lapses_at <= to_ms(self._cronofy.ledger.now()):
             raise TokenNeeded(_OWED)
         return credentials
@@ -396,11 +390,11 @@ class Session:
         access_token, refresh_token = self._ask_for_token(credentials.refresh_token)
         self._budget.accept_client()
         self._credentials = Credentials(refresh_token or credentials.refresh_token, access_token)
-        sealed = self._cronofy.ledger.keep_credentials(self._account, self._credentials)
+        sealed = self._cronofy.ledger.keep_credentials(self.account, self._credentials)
         if sealed is None:
             raise TokenRefused("The account was connected again during this look.")
-        self._account = replace(self._account, credentials=sealed)
-        log.info("token.refreshed", sub=self._account.sub)
+        self.account = replace(self.account, credentials=sealed)
+        log.info("token.refreshed", sub=self.account.sub)
 
     def _ask_for_token(self, refresh_token: str) -> tuple[str, str | None]:
         for secret in self._cronofy.client_secrets:

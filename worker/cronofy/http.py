@@ -36,17 +36,15 @@ from worker.ledger.tallies import call_name
 #: Larger than any page of events; an endless answer must not fill memory.
 LARGEST_ANSWER = 32 * 1024 * 1024
 #: How metrics name the endpoints that we call: a bounded set, whatever the ids in a path.
-_ENDPOINTS: Final = (
-    ("/oauth/token", "token"),
-    ("/v1/events", "read_events"),
-    ("/v1/userinfo", "userinfo"),
-    ("/v1/batch", "batch"),
-    ("/v1/channels", "channels"),
-    ("/v1/calendars", "update_event"),
-)
+ENDPOINTS: Final = {
+    "/oauth/token": "token",
+    "/v1/events": "read_events",
+    "/v1/userinfo": "userinfo",
+    "/v1/batch": "batch",
+    "/v1/channels": "channels",
+    "/v1/calendars": "update_event",
+}
 OTHER: Final = "other"
-#: All labels.
-ENDPOINTS: Final = (*(word for _, word in _ENDPOINTS), OTHER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +146,7 @@ class HttpClient:
         ended: int | str = "unreachable"
         try:
             headers = {"Authorization": f"Bearer {token}"} if token else {}
-            query = list(params) if params else None
-            answer = self._exchange(left, method=method, url=url, params=query, json=body, headers=headers)
+            answer = self._exchange(left, method=method, url=url, params=params, json=body, headers=headers)
             ended = answer.status
             date = _http_date(answer.headers.get("date"))
             if date is not None:
@@ -201,7 +198,7 @@ def _distrust(error: BaseException | None) -> str | None:
     return error.verify_message.rstrip(".") if error else None
 
 
-def parse_retry_after(value: str | None, date: str | None = None) -> timedelta | None:
+def parse_retry_after(value: str | None, date: str | None) -> timedelta | None:
     """Read a ``Retry-After`` header, seconds or date; None if it is missing or nonsense.
 
     A date is relative to the answer's own ``Date``, since this host's clock may be wrong.
@@ -267,7 +264,7 @@ def describe_errors(errors: Any) -> str:
 def _endpoint_of(url: str) -> str:
     """The label of a URL's endpoint; all pages of a read share one."""
     path = urlsplit(url).path
-    for start, word in _ENDPOINTS:
+    for start, word in ENDPOINTS.items():
         if path == start or path.startswith(f"{start}/"):
             return word
     return OTHER

@@ -29,17 +29,16 @@ class Account:
     """The account as its UserInfo describes it."""
 
     reply: Reply
-    #: The calendars that can be written, the primary one first: id and name.
-    writable: tuple[tuple[str, str], ...]
+    #: The names of the calendars that can be written by their ids, the primary one first.
+    writable: Mapping[str, str]
 
     def calendar(self, wanted: str | None) -> tuple[str, str] | None:
         """The named calendar, else the first, with its name; CannotProbe if that one cannot be written."""
         if wanted is None:
-            return self.writable[0] if self.writable else None
-        for calendar_id, name in self.writable:
-            if calendar_id == wanted:
-                return calendar_id, name
-        known = ", ".join(calendar_id for calendar_id, _ in self.writable[:10]) or "none"
+            return next(iter(self.writable.items()), None)
+        if wanted in self.writable:
+            return wanted, self.writable[wanted]
+        known = ", ".join([*self.writable][:10]) or "none"
         raise CannotProbe(f"UserInfo lists no calendar {wanted} that can be written; it lists {known}.")
 
 
@@ -87,9 +86,7 @@ def open_account(asking: Asking, sub: str) -> Account:
         and not each.get("calendar_deleted")
     ]
     usable.sort(key=lambda each: not each.get("calendar_primary"))
-    return Account(
-        reply, tuple((each["calendar_id"], str(each.get("calendar_name"))[:80]) for each in usable)
-    )
+    return Account(reply, {each["calendar_id"]: str(each.get("calendar_name"))[:80] for each in usable})
 
 
 def survey_reads(
