@@ -29,6 +29,7 @@ from sandbox.demo.receiver import receiver
 from sandbox.options import SandboxOptions
 from sandbox.server import RunningSandbox
 from tests.acceptance.processes import Child, environment, run_command
+from tests.contract.documents import firsts, table
 from tests.waiting import wait_until
 from worker.host.embedded import embedded_server
 
@@ -36,10 +37,7 @@ INTAKE, URGENT = "reconciler.intake", "reconciler.urgent"
 #: The tasks that callers send to the urgent queue.
 QUESTIONS = frozenset({"explain", "reconcile_event", "reconcile_account"})
 OPERATOR = "operator@example.org"
-CAUSES = (
-    *("generating", "credentials_expired", "profile_removed", "event_in_past", "missing_meeting_url"),
-    *("provider_outage", "account_unauthorized", "event_gone", "unexplained"),
-)
+CAUSES = firsts(table("docs/contract.md", "cause"))
 CLIENT_ID, CLIENT_SECRET = "sandbox-client", f"client-secret-{uuid4().hex}"
 
 #: As in production, but with seconds instead of hours.

@@ -1,4 +1,4 @@
-"""The ledger's keys are listed in the head of common.lua and in keys.py, and spelled nowhere else."""
+"""The ledger's keys are listed in the head of common.lua, named in keys.py, and spelled nowhere else."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ KEYS = Keys("reconciler")
 NAMED = {name: getattr(KEYS, name) for name, value in vars(Keys).items() if hasattr(value, "name")}
 
 
-def test_both_lists_have_the_same_keys() -> None:
-    """A new key is documented in the one and named in the other."""
-    listed = sorted(f"reconciler:{name}:ID" if each else f"reconciler:{name}" for name, each in LISTED)
+def test_every_key_that_python_names_is_listed() -> None:
+    """As one of the ledger, or as one for each id."""
+    listed = {f"reconciler:{name}:ID" if each else f"reconciler:{name}" for name, each in LISTED}
 
-    assert sorted(key("ID") if callable(key) else key for key in NAMED.values()) == listed
+    assert {key("ID") if callable(key) else key for key in NAMED.values()} <= listed
 
 
 @pytest.mark.parametrize("script", sorted(SCRIPTS.glob("*.lua")), ids=lambda path: path.stem)

@@ -193,7 +193,7 @@ def test_a_notice_that_the_service_fails_is_no_news(ledger: Ledger) -> None:
     ledger.track("fails, 1 h", waiting(1))
     ledger.track("unseen, two days", waiting(48))
     fails = pack_notice("conferencing_failing", None, to_ms(NOW))
-    ledger.nudge("fails, 1 h", waiting(1).key, fails, "body", only_waits=True)
+    ledger.nudge("fails, 1 h", waiting(1).key, fails, "body")
     ledger.track("no profile, 3 h", waiting(3))
     missing = pack_notice("conferencing_failing", "profile_missing", to_ms(NOW))
     ledger.nudge("no profile, 3 h", waiting(3).key, missing, "body")

@@ -31,6 +31,7 @@ from tests.unit.emails import (
     prose,
     sent,
 )
+from worker.diagnosis.model import Cause
 from worker.mail.advice import ADVICE
 from worker.mail.compose import (
     Candidate,
@@ -387,6 +388,15 @@ def test_a_link_that_is_still_made_is_told_by_its_service(provider_name: str | N
     for text in (prose(message), PlainText(part(message, "html")).text):
         assert shown in text
         assert "The link appears in the calendar entry as soon as it is created" in text
+
+
+def test_a_letter_says_that_no_reason_was_found_only_where_that_is_so() -> None:
+    """Any cause without a sentence of its own has one that is always true."""
+    said = {cause: prose(composed(replace(FALLBACK, cause=cause))) for cause in Cause}
+
+    unexplained = "The link was not created, for a reason that we could not find."
+    assert [cause for cause in Cause if unexplained in said[cause]] == [Cause.UNEXPLAINED]
+    assert "The link was not created in time." in said[Cause.ACCOUNT_UNAUTHORIZED]
 
 
 def test_an_incident_nobody_can_explain_has_a_text_for_cronofys_support() -> None:

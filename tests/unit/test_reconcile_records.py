@@ -155,6 +155,17 @@ def test_causes_are_numbered_from_one() -> None:
     assert [TABLE[cause].number for cause in CAUSES[1:] if cause] == list(range(1, len(Cause) + 1))
 
 
+def test_words_of_a_newer_version_damage_no_record() -> None:
+    """A cause that is not known here is unexplained, and a notice says nothing."""
+    last = {"state": "pending", "cause": "struck", "remedy": "wait", "evidence": [], "detail": {}}
+    newer = tracked(notice=("conferencing_struck", None, to_ms(NOW)), last=last)
+
+    read = unpack_event(pack_event(newer)).event
+
+    assert (read.cause, read.last) == (Cause.UNEXPLAINED, last)
+    assert read.request.notice is None
+
+
 def test_size_of_a_tracked_event() -> None:
     """A record from `track` is only slightly larger than its body."""
     body = {**event_body("evt_0123456789abcdef"), "description": "x" * 200}

@@ -38,6 +38,11 @@ class Cause(StrEnum):
     EVENT_GONE = "event_gone"
     UNEXPLAINED = "unexplained"
 
+    @classmethod
+    def _missing_(cls, _: object) -> Cause:
+        """What a newer version found is not explained here."""
+        return cls.UNEXPLAINED
+
 
 class Certainty(StrEnum):
     """How sure a diagnosis is."""

@@ -259,7 +259,7 @@ def _make_due(
             notice = pack_notice(push.interaction.value, push.subtype, to_ms(ledger.now()))
         # One that was closed may have been moved or restored.
         ledger.reopen(sub, key)
-        return ledger.nudge(sub, key, notice, body, only_waits=push.only_waits)
+        return ledger.nudge(sub, key, notice, body)
     named = [each for each in events_of(ledger, sub) if each.event_id == event_id]
     taken = [ledger.reopen(sub, each) or ledger.nudge(sub, each) for each in named]
     return any(taken)

@@ -16,11 +16,7 @@ from worker.cronofy.wire import object_in, text_in
 from worker.diagnosis.model import Interaction
 
 #: Cronofy's words; `conferencing_success` is from older documentation.
-_INTERACTIONS = {
-    "conferencing_assigned": Interaction.ASSIGNED,
-    "conferencing_success": Interaction.ASSIGNED,
-    "conferencing_failing": Interaction.FAILING,
-}
+_INTERACTIONS = {**{each.value: each for each in Interaction}, "conferencing_success": Interaction.ASSIGNED}
 #: A channel was opened; a user wants their data erased at Cronofy.
 GDPR_REQUESTED = "gdpr_requested"
 #: Cronofy could not use one of the account's conferencing profiles; it does not say which.

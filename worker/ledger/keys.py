@@ -1,7 +1,7 @@
 """The names of the ledger's keys, the only place where Python spells them; and the Lua scripts that use them.
 
-The head of ``scripts/common.lua`` says what a key holds, how long it lives and who writes it. A new key goes
-into both places, and nowhere else.
+The head of ``scripts/common.lua`` says of every key what it holds, how long it lives and who writes it. Here
+are those that Python uses, too.
 """
 
 from __future__ import annotations
@@ -56,7 +56,6 @@ class Keys:
     listed = _KeyOf("listed")
     acknowledged = _KeyOf("acknowledged")
     counted = _KeyOf("counted")
-    wanted = _KeyOf("wanted")
     freed = _KeyOf("freed")
     woken = _KeyOf("woken")
     waking = _KeyOf("waking")
@@ -69,12 +68,10 @@ class Keys:
     lost = _Key("lost")
     ids = _KeyOf("ids")  # by the start of an event id's hash
     emails = _Key("emails")
-    claims = _Key("claims")
     waiting = _Key("waiting")
     ready = _KeyOf("ready")  # by data centre
     due = _Key("due")
     leased = _Key("leased")
-    leases = _Key("leases")
     starts = _Key("starts")
     oldest = _Key("oldest")
     owing = _Key("owing")
@@ -83,7 +80,6 @@ class Keys:
     canaries = _Key("canaries")
     list = _KeyOf("list")  # by name
     incident = _KeyOf("incident")
-    groups = _Key("groups")
     incidents = _Key("incidents")
 
     # What goes out.
@@ -104,7 +100,6 @@ class Keys:
     asking = _KeyOf("asking")  # by account
     refused = _KeyOf("refused")  # by mail
     unsent = _KeyOf("unsent")  # by mail
-    refusals = _Key("refusals")
     dead_letters = _Key("dead-letters")
     handled = _Key("handled")
     forgotten = _Key("forgotten")
@@ -118,7 +113,6 @@ class Keys:
     workers = _Key("workers")
     watched = _Key("watched")
     troubles = _Key("troubles")
-    mail_trouble = _Key("mail-trouble")
     backlog = _Key("backlog")
     sampled = _Key("sampled")
     day = _KeyOf("day")  # by the days since 1970

@@ -207,20 +207,16 @@ class Ledger:
         """Stop watching an event; returns whether it was known."""
         return bool(self.run("untrack", sub, key.field, self._keep_ms))
 
-    def nudge(
-        self, sub: str, key: EventKey, notice: bytes = b"", body: str = "", *, only_waits: bool = False
-    ) -> bool:
+    def nudge(self, sub: str, key: EventKey, notice: bytes = b"", body: str = "") -> bool:
         """Make a pending event due now; returns whether it is. A parked one stays parked.
 
-        `only_waits`: the notice says only that the service fails. That is no news, and if the event is held,
-        it is known.
-
         `notice` is what a notification said about it (`pack_notice`), kept for the look, unless the same
-        `body` first came more than `REPLAYED_AFTER` ago.
+        `body` first came more than `REPLAYED_AFTER` ago. That the service fails is no news, and if the event
+        is held, it is known.
         """
         heard = fingerprint(body.encode())[:16]
-        replayed_ms, waits = int(REPLAYED_AFTER.total_seconds() * 1000), "1" if only_waits else ""
-        return bool(self.run("nudge", sub, key.field, notice, heard, replayed_ms, waits))
+        replayed_ms = int(REPLAYED_AFTER.total_seconds() * 1000)
+        return bool(self.run("nudge", sub, key.field, notice, heard, replayed_ms))
 
     def take_notification(
         self, sub: str, channel_id: str | None = None, *, due: bool = True, ask_profiles: bool = False

@@ -311,7 +311,8 @@ class TrackedEvent:
     def request_with(self, provider_name: str | None, **known: Any) -> Request:
         """The same with what is `known` from elsewhere: the service, and any other fields of `Request`."""
         notice = None
-        if self.notice:
+        # A newer version may know other words.
+        if self.notice and self.notice[0] in set(Interaction):
             interaction, subtype, at = self.notice
             notice = Notice(Interaction(interaction), subtype, from_ms(at))
         return Request(

@@ -51,6 +51,7 @@ _BUILT_IN: Final = "built-in"
 
 
 #: For the account's user, where the last resort can be used: why there was no link.
+#: A cause that is not here has the first one, which is always true.
 _WHY: Final[Mapping[Cause, str]] = {
     Cause.GENERATING: N_("The link was not created in time."),
     Cause.CREDENTIALS_EXPIRED: N_("The connection to its conferencing service has expired."),
@@ -257,7 +258,7 @@ class Letters:
         }
         if isinstance(email, FallbackEmail):
             service = _replacing(email.provider_name, spoken)
-            why = spoken.catalogue.gettext(_WHY.get(email.cause, _WHY[Cause.UNEXPLAINED]))
+            why = spoken.catalogue.gettext(_WHY.get(email.cause, _WHY[Cause.GENERATING]))
             meeting = _shown(email.meeting, reader, spoken)
             about = {"meeting": meeting, "cause": email.cause.value, "why": why, "link": email.join_url}
             return values | about | {"letter": "fallback", "service": service}

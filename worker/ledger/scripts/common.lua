@@ -1,5 +1,5 @@
 -- The ledger's keys: what each holds, how long it lives, who writes it. Every other script begins with this text.
--- A new key goes into two places: here, and worker/ledger/keys.py, which names it for Python. A test compares them.
+-- A new key goes here; worker/ledger/keys.py names it if Python uses it, too. A test compares them.
 --
 -- P is RECONCILER_KEY_PREFIX. SUB is an account's id, unchanged and always last, so that no two ids share a key.
 -- Times are milliseconds on this server's clock. Packed values are msgpack.
@@ -541,9 +541,8 @@ local function token_times(sub, token)
   end
 end
 
--- Whether a notice waits that says only that the event's service fails: a look cannot help it.
-local function only_waits(sub, field)
-  local notice = redis.call('HGET', notices_key(sub), field)
+-- Whether a notice says only that the event's service fails: a look cannot help it.
+local function only_waits(notice)
   local read, said = pcall(cmsgpack.unpack, notice or '')
   return notice and read and type(said) == 'table' and said[1] == 'conferencing_failing' and not said[2]
 end
@@ -561,7 +560,7 @@ local function reindex(sub, now)
     if start > now and start < starts then starts = start end
     -- A meeting that has started is past help, so it waits for those that are not.
     if next_look <= now and start > now and start < soonest then soonest = start end
-    if next_look <= now and start > now and cause == 0 and not unseen then unseen = not only_waits(sub, field) end
+    if next_look <= now and start > now and cause == 0 and not unseen then unseen = not only_waits(redis.call('HGET', notices_key(sub), field)) end
   end
   index(STARTS, sub, starts)
   index(OLDEST, sub, oldest)
