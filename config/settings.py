@@ -13,7 +13,6 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from difflib import get_close_matches
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -38,66 +37,6 @@ DOTENV = ".env"
 
 class SettingsError(Exception):
     """Settings are missing, invalid or contradict each other; the message names each variable."""
-
-
-class ReplacementPolicy(StrEnum):
-    """Which connected profile may replace a removed one, and only when exactly one fits."""
-
-    #: One of the same provider (Zoom for Zoom).
-    SAME_PROVIDER = "same_provider"
-    #: Any connected conferencing profile of the account.
-    ANY_CONNECTED = "any_connected"
-    #: A person decides.
-    NEVER = "never"
-
-
-class RelinkWhen(StrEnum):
-    """When a user is first asked to connect a profile again."""
-
-    #: Once an event waits for it.
-    PENDING = "pending"
-    #: Once Cronofy notifies us that it is disconnected.
-    DISCONNECTED = "disconnected"
-
-
-class UserMail(StrEnum):
-    """By which way letters to users leave."""
-
-    #: Our own mail server, or files.
-    SMTP = "smtp"
-    #: A Celery task of the application's, sealed.
-    TASK = "task"
-    #: A signed webhook.
-    URL = "url"
-    #: None: outcomes say what the application should send.
-    OFF = "off"
-
-
-class FallbackRung(StrEnum):
-    """What the last resort may set on an event that is still pending shortly before its start."""
-
-    #: Another connected conferencing profile of the account.
-    ANY_CONNECTED = "any_connected"
-    #: The calendar's own conferencing.
-    INTEGRATED = "integrated"
-    #: The company's own room, from `fallback_url`.
-    EXPLICIT = "explicit"
-
-
-class BatchCost(StrEnum):
-    """How a batch call counts against Cronofy's limits, which its documentation does not say."""
-
-    #: As many calls as it holds requests.
-    ITEMS = "items"
-    #: As one call.
-    CALL = "call"
-
-
-class GdprRequest(StrEnum):
-    """What to do when a user wants their data erased at Cronofy."""
-
-    TELL = "tell"
-    FORGET = "forget"
 
 
 def _words(value: Any) -> Any:
@@ -238,7 +177,8 @@ def _host_names(value: Any) -> Any:
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 Durations = Annotated[tuple[timedelta, ...], BeforeValidator(_durations)]
 HostNames = Annotated[tuple[str, ...], BeforeValidator(_host_names)]
-Rungs = Annotated[tuple[FallbackRung, ...], BeforeValidator(_words)]
+Rung = Literal["any_connected", "integrated", "explicit"]
+Rungs = Annotated[tuple[Rung, ...], BeforeValidator(_words)]
 Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_words)]
 Token = Annotated[SecretStr, BeforeValidator(_token)]
 VaultKey = Annotated[SecretStr, BeforeValidator(_vault_key)]
@@ -267,7 +207,7 @@ class Settings(BaseModel):
     api_per_second: int = Field(50, ge=1)
     api_per_minute: int = Field(500, ge=1)
     api_share: float = Field(0.8, gt=0, le=1)
-    batch_cost: BatchCost = BatchCost.ITEMS
+    batch_cost: Literal["items", "call"] = "items"
     http_timeout: Duration = timedelta(seconds=10)
     look_timeout: Duration = timedelta(seconds=30)
 
@@ -279,18 +219,18 @@ class Settings(BaseModel):
     escalate_after: Duration = timedelta(hours=24)
     escalate_before: Duration = timedelta(hours=1)
     max_attempts: int = Field(5, ge=1)
-    replacement: ReplacementPolicy = ReplacementPolicy.SAME_PROVIDER
+    replacement: Literal["same_provider", "any_connected", "never"] = "same_provider"
     fallback: Rungs = ()
     fallback_before: Duration = timedelta(minutes=15)
     fallback_url: Annotated[str, BeforeValidator(_room_url)] | None = None
     dry_run: bool = False
 
     # Mail.
-    relink_when: RelinkWhen = RelinkWhen.PENDING
+    relink_when: Literal["pending", "disconnected"] = "pending"
     relink_reminders: Durations = (timedelta(days=1), timedelta(days=3), timedelta(days=7))
     relink_again: Duration = timedelta(days=1)
     relink_hosts: HostNames = ("cronofy.com",)
-    user_mail: UserMail = UserMail.SMTP
+    user_mail: Literal["smtp", "task", "url", "off"] = "smtp"
     mail_task: str | None = None
     mail_queue: str | None = None
     mail_key: VaultKey | None = None
@@ -317,7 +257,7 @@ class Settings(BaseModel):
     outcome_url: Annotated[str, BeforeValidator(_receiver_url)] | None = Field(None, repr=False)
     outcome_secret: SigningSecrets = ()
     history_keep: Duration = timedelta(days=7)
-    on_gdpr_request: GdprRequest = GdprRequest.TELL
+    on_gdpr_request: Literal["tell", "forget"] = "tell"
     webhook_url: Annotated[str, BeforeValidator(_plain_url)] | None = None
     connect_return_url: Annotated[str, _url("http", "https")] | None = None
     reconnect_url: Annotated[str, _url("https")] | None = None
@@ -389,13 +329,13 @@ class Settings(BaseModel):
 
     def _needs(self) -> list[tuple[bool, str, str]]:
         """Whether a field is needed, the field, and what needs it."""
-        by_task, by_url = self.user_mail is UserMail.TASK, self.user_mail is UserMail.URL
+        by_task, by_url = self.user_mail == "task", self.user_mail == "url"
         return [
             (bool(self.outcome_task), "outcome_queue", "outcome_task is set"),
             (by_task, "mail_task", "user_mail is task"),
             (by_task, "mail_queue", "user_mail is task"),
             (by_url, "mail_url", "user_mail is url"),
-            (FallbackRung.EXPLICIT in self.fallback, "fallback_url", "fallback has explicit"),
+            ("explicit" in self.fallback, "fallback_url", "fallback has explicit"),
         ]
 
 
@@ -476,7 +416,7 @@ def require_vault(settings: Settings) -> None:
 
 def require_outgoing(settings: Settings) -> None:
     """Raise SettingsError unless the settings are enough to send what leaves the ledger."""
-    by_task, by_url = settings.user_mail is UserMail.TASK, settings.user_mail is UserMail.URL
+    by_task, by_url = settings.user_mail == "task", settings.user_mail == "url"
     needs = (
         (by_task, "mail_key", f"letters go to the task {_name('mail_task')}: it seals"),
         (by_url, "mail_secret", f"letters are posted to {_name('mail_url')}: it signs"),

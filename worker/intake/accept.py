@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from config.settings import GdprRequest, RelinkWhen
 from worker.bootstrap import Services
 from worker.cronofy.callbacks import account_of
 from worker.cronofy.signature import is_signed
@@ -245,7 +244,7 @@ def _make_due(
     if event_id is None:
         # Only one that says when it was sent, lately, shows that the channel is open: others may be replayed.
         is_new = push.said_at is not None and ledger.now() - push.said_at < REPLAYED_AFTER
-        early = services.settings.relink_when is RelinkWhen.DISCONNECTED
+        early = services.settings.relink_when == "disconnected"
         return ledger.take_notification(
             sub,
             push.channel_id if is_new else None,
@@ -274,7 +273,7 @@ def _take_gdpr_request(services: Services, sub: str | None, push: PushNotificati
     if sub is None or channel is None or push.channel_id is None or channel.channel_id != push.channel_id:
         log.warning("notification.unproven", sub=sub, kind=push.kind)
         return
-    forgotten = services.settings.on_gdpr_request is GdprRequest.FORGET
+    forgotten = services.settings.on_gdpr_request == "forget"
     if forgotten:
         forget(services, sub, erasure_requested(sub, services.ledger.now(), forgotten=True))
     else:
