@@ -78,7 +78,7 @@ def recorded_case(
         rules=Rules(
             settings.grace,
             settings.relink_reminders,
-            settings.replacement.value,
+            settings.replacement,
             settings.dry_run,
             fallback=bool(settings.fallback),
         ),
