@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import structlog
 from redis.exceptions import RedisError
@@ -203,13 +203,13 @@ class Session:
         return found
 
     def _first_page(self, params: list[tuple[str, str]], narrowed: list[tuple[str, str]]) -> Answer:
-        url = f"{self._origin}/v1/events"
+        url = f"{self._origin}/v1/events?"
         try:
-            return self._call("GET", url, params=params + narrowed)
+            return self._call("GET", url + urlencode(params + narrowed))
         except Refused as error:
             if error.status not in (404, 410, 422) or not narrowed:
                 raise
-            return self._call("GET", url, params=params)
+            return self._call("GET", url + urlencode(params))
 
     def userinfo(self) -> UserInfo:
         """The account's current profiles."""
@@ -333,7 +333,6 @@ class Session:
         method: str,
         url: str,
         *,
-        params: Sequence[tuple[str, str]] | None = None,
         body: Mapping[str, Any] | None = None,
         cost: int = 1,
         also: tuple[int, ...] = (),
@@ -356,7 +355,6 @@ class Session:
                     spending=self._spending,
                     deadline=self._deadline,
                     token=self._credentials.access_token,
-                    params=params,
                     body=body,
                     cost=cost,
                     also=also,

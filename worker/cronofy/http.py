@@ -6,7 +6,7 @@ import json
 import ssl
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -129,7 +129,6 @@ class HttpClient:
         spending: Spending,
         deadline: Deadline,
         token: str | None = None,
-        params: Sequence[tuple[str, str]] | None = None,
         body: Mapping[str, Any] | None = None,
         cost: int = 1,
         also: tuple[int, ...] = (),
@@ -146,7 +145,7 @@ class HttpClient:
         ended: int | str = "unreachable"
         try:
             headers = {"Authorization": f"Bearer {token}"} if token else {}
-            answer = self._exchange(left, method=method, url=url, params=params, json=body, headers=headers)
+            answer = self._exchange(left, method=method, url=url, json=body, headers=headers)
             ended = answer.status
             date = _http_date(answer.headers.get("date"))
             if date is not None:

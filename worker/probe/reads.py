@@ -237,9 +237,7 @@ def _all_day(record: Record) -> tuple[str, str]:
 @asked(READS, "events.times", "§2", "Read either way.")
 def _times(record: Record) -> tuple[str, str]:
     """Are times in UTC without localized_times?"""
-    times = [each for each in _starts(record, "events", NARROWED + "only_managed") if not _is_date(each)]
-    if not times:
-        raise Unsettled("The reads have no event with a time.")
+    times = _times_in(record, "events", NARROWED + "only_managed")
     if not all(isinstance(each, str) for each in times):
         return "other", "Not all are strings."
     utc = sum(each.endswith("Z") for each in times)
@@ -250,9 +248,7 @@ def _times(record: Record) -> tuple[str, str]:
 @asked(READS, "events.localized", "§2", "Read either way; without a zone, the event's own record says it.")
 def _localized(record: Record) -> tuple[str, str]:
     """Does localized_times give a time and its zone?"""
-    timed = [each for each in _starts(record, "localized", "pending") if not _is_date(each)]
-    if not timed:
-        raise Unsettled("The reads have no event with a time.")
+    timed = _times_in(record, "localized", "pending")
     objects = [each for each in timed if isinstance(each, dict) and "time" in each and "tzid" in each]
     word = "objects" if len(objects) == len(timed) else "some" if objects else "strings"
     zones = {str(each["tzid"]) for each in objects}
@@ -260,10 +256,18 @@ def _localized(record: Record) -> tuple[str, str]:
     return word, f"{what}, in {amount(len(zones), 'zone')}."
 
 
-def _starts(record: Record, name: str, own: str) -> list[Any]:
-    """The starts in a read, and in one of the probe's own event."""
-    events = record.events(name) + (record.events(own) if own in record.replies else [])
-    return [event.get("start") for event in events]
+def _times_in(record: Record, name: str, own: str) -> list[Any]:
+    """The starts that are no dates in a read, and in one of the probe's own event; Unsettled without any."""
+    starts = [event.get("start") for event in _events(record, name, own)]
+    times = [each for each in starts if not _is_date(each)]
+    if not times:
+        raise Unsettled("The reads have no event with a time.")
+    return times
+
+
+def _events(record: Record, name: str, own: str) -> list[dict[str, Any]]:
+    """The events in a read, and in one of the probe's own event if there is that."""
+    return record.events(name) + (record.events(own) if own in record.replies else [])
 
 
 def _is_date(value: Any) -> bool:
@@ -349,9 +353,7 @@ def _include_managed(record: Record) -> tuple[str, str]:
 
 def _counts(record: Record, name: str) -> tuple[int, int]:
     """How many events have an event_id and how many have none, here and around the probe's own event."""
-    events = record.events(name)
-    if NARROWED + name in record.replies:
-        events = events + record.events(NARROWED + name)
+    events = _events(record, name, NARROWED + name)
     ours = sum(event.get("event_id") is not None for event in events)
     return ours, len(events) - ours
 
