@@ -10,7 +10,7 @@ import base64
 import binascii
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -49,15 +50,19 @@ def _words(value: Any) -> Any:
 def _addresses(value: Any) -> Any:
     """Split a list of addresses at blanks, lines, and commas before the next one: each may have commas."""
     if isinstance(value, str):
-        found = tuple(word for word in re.split(r"\s+|,\s*(?=[A-Za-z][A-Za-z0-9+.-]*://)", value) if word)
-        if not all(re.match(r"[A-Za-z][A-Za-z0-9+.-]*://.", address) for address in found):
-            raise ValueError("must be addresses that begin with a service and ://")
-        return found
+        return tuple(word for word in re.split(r"\s+|,\s*(?=[A-Za-z][A-Za-z0-9+.-]*://)", value) if word)
     return value
 
 
-def _durations(value: Any) -> tuple[timedelta, ...]:
-    return tuple(parse_duration(word) for word in _words(value))
+def _must(fits: Callable[[str], object], reason: str) -> AfterValidator:
+    """Refuse what does not fit."""
+
+    def check(value: Any) -> Any:
+        if not fits(value.get_secret_value() if isinstance(value, SecretStr) else value):
+            raise ValueError(reason)
+        return value
+
+    return AfterValidator(check)
 
 
 def is_vault_key(text: str) -> bool:
@@ -66,18 +71,6 @@ def is_vault_key(text: str) -> bool:
         return len(base64.b64decode(text.encode(), altchars=b"-_", validate=True)) == 32
     except (ValueError, binascii.Error):
         return False
-
-
-def _vault_key(value: Any) -> Any:
-    if not is_vault_key(str(value)):
-        raise ValueError("must be URL-safe base64 of 32 bytes")
-    return value
-
-
-def _token(value: Any) -> Any:
-    if len(str(value)) < 16:
-        raise ValueError("must be at least 16 characters long")
-    return value
 
 
 def _checked_url(value: Any, *schemes: str) -> Any:
@@ -102,37 +95,18 @@ def _url(*schemes: str) -> BeforeValidator:
     return BeforeValidator(lambda value: _checked_url(value, *schemes))
 
 
-def _plain_url(value: Any) -> Any:
-    if set(str(_checked_url(value, "http", "https"))) & set("?#"):
-        # What follows would be part of it.
-        raise ValueError("must not have a query or a fragment")
-    return value
-
-
-def _api_url(value: Any) -> Any:
-    if "@" in urlsplit(str(_checked_url(value, "http", "https"))).netloc:
-        # It would go out instead of the account's token, and stand wherever the origin is named.
-        raise ValueError("must not have a user or a password")
-    return value
-
-
-def _receiver_url(value: Any) -> Any:
-    """Where signed webhooks go: nobody on the way may read them."""
-    parts = urlsplit(str(_api_url(value)))
-    if parts.scheme == "http" and parts.hostname not in {"127.0.0.1", "::1", "localhost"}:
-        raise ValueError("must start with https://, except on this machine")
-    return value
-
-
-def _signing_secret(value: Any) -> Any:
-    """A symmetric secret of the Standard Webhooks specification."""
+def _is_signing_secret(text: str) -> bool:
+    """Whether this is a symmetric secret of the Standard Webhooks specification."""
     try:
-        decoded = base64.b64decode(str(value).removeprefix("whsec_").encode(), validate=True)
+        return 24 <= len(base64.b64decode(text.removeprefix("whsec_").encode(), validate=True)) <= 64
     except (ValueError, binascii.Error):
-        decoded = b""
-    if not 24 <= len(decoded) <= 64:
-        raise ValueError("must be whsec_ and then base64 of 24 to 64 bytes")
-    return value
+        return False
+
+
+def _is_private(url: str) -> bool:
+    """Whether nobody on the way can read what is posted there."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or parts.hostname in {"127.0.0.1", "::1", "localhost"}
 
 
 def _room_url(value: Any) -> Any:
@@ -167,24 +141,43 @@ def _broker_url(value: Any) -> Any:
     return _checked_url(value)
 
 
-def _host_names(value: Any) -> Any:
-    hosts = _words(value)
-    if not all(re.fullmatch(r"[^\s/:*@?#]+", host) for host in hosts):
-        raise ValueError("must be host names alone, such as cronofy.com: no scheme, port, path or star")
-    return hosts
-
-
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
-Durations = Annotated[tuple[timedelta, ...], BeforeValidator(_durations)]
-HostNames = Annotated[tuple[str, ...], BeforeValidator(_host_names)]
+Durations = Annotated[tuple[Duration, ...], BeforeValidator(_words)]
+HostName = Annotated[
+    str,
+    _must(
+        re.compile(r"[^\s/:*@?#]+").fullmatch,
+        "must be host names alone, such as cronofy.com: no scheme, port, path or star",
+    ),
+]
+HostNames = Annotated[tuple[HostName, ...], BeforeValidator(_words)]
 Rung = Literal["any_connected", "integrated", "explicit"]
 Rungs = Annotated[tuple[Rung, ...], BeforeValidator(_words)]
+WebUrl = Annotated[str, _url("http", "https")]
+#: For what is appended to it.
+PlainUrl = Annotated[
+    WebUrl, _must(lambda url: not set(url) & set("?#"), "must not have a query or a fragment")
+]
+#: A login would go out instead of the account's token, and stand wherever the origin is named.
+ApiUrl = Annotated[
+    WebUrl, _must(lambda url: "@" not in urlsplit(url).netloc, "must not have a user or a password")
+]
+ReceiverUrl = Annotated[ApiUrl, _must(_is_private, "must start with https://, except on this machine")]
+Service = Annotated[
+    SecretStr,
+    _must(
+        re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://.").match,
+        "must be addresses that begin with a service and ://",
+    ),
+]
 Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_words)]
-Token = Annotated[SecretStr, BeforeValidator(_token)]
-VaultKey = Annotated[SecretStr, BeforeValidator(_vault_key)]
-SigningSecret = Annotated[SecretStr, BeforeValidator(_signing_secret)]
-SigningSecrets = Annotated[tuple[SigningSecret, ...], BeforeValidator(_words)]
+Token = Annotated[SecretStr, _must(lambda text: len(text) >= 16, "must be at least 16 characters long")]
+VaultKey = Annotated[SecretStr, _must(is_vault_key, "must be URL-safe base64 of 32 bytes")]
 VaultKeys = Annotated[tuple[VaultKey, ...], BeforeValidator(_words)]
+SigningSecret = Annotated[
+    SecretStr, _must(_is_signing_secret, "must be whsec_ and then base64 of 24 to 64 bytes")
+]
+SigningSecrets = Annotated[tuple[SigningSecret, ...], BeforeValidator(_words)]
 
 
 class Settings(BaseModel):
@@ -203,7 +196,7 @@ class Settings(BaseModel):
     # Cronofy.
     cronofy_client_id: str | None = None
     cronofy_client_secret: Secrets = ()
-    cronofy_api_url: Annotated[str, BeforeValidator(_api_url)] | None = None
+    cronofy_api_url: ApiUrl | None = None
     api_per_second: int = Field(50, ge=1)
     api_per_minute: int = Field(500, ge=1)
     api_share: float = Field(0.8, gt=0, le=1)
@@ -234,7 +227,7 @@ class Settings(BaseModel):
     mail_task: str | None = None
     mail_queue: str | None = None
     mail_key: VaultKey | None = None
-    mail_url: Annotated[str, BeforeValidator(_receiver_url)] | None = Field(None, repr=False)
+    mail_url: ReceiverUrl | None = Field(None, repr=False)
     mail_secret: SigningSecrets = ()
     smtp_url: Annotated[SecretStr, _url("smtp", "smtps", "smtp+starttls")] | None = None
     mail_from: str = "Conferencing reconciler <reconciler@localhost>"
@@ -246,7 +239,7 @@ class Settings(BaseModel):
     mail_locale: str = "en"
     templates_dir: Path | None = None
     escalation_email: str | None = None
-    escalation_urls: Annotated[tuple[SecretStr, ...], BeforeValidator(_addresses)] = ()
+    escalation_urls: Annotated[tuple[Service, ...], BeforeValidator(_addresses)] = ()
     escalation_digest: Duration = timedelta(minutes=15)
     report_email: str | None = None
 
@@ -254,14 +247,14 @@ class Settings(BaseModel):
     outcomes_keep: int = Field(100_000, ge=1)
     outcome_task: str | None = None
     outcome_queue: str | None = None
-    outcome_url: Annotated[str, BeforeValidator(_receiver_url)] | None = Field(None, repr=False)
+    outcome_url: ReceiverUrl | None = Field(None, repr=False)
     outcome_secret: SigningSecrets = ()
     history_keep: Duration = timedelta(days=7)
     on_gdpr_request: Literal["tell", "forget"] = "tell"
-    webhook_url: Annotated[str, BeforeValidator(_plain_url)] | None = None
-    connect_return_url: Annotated[str, _url("http", "https")] | None = None
+    webhook_url: PlainUrl | None = None
+    connect_return_url: WebUrl | None = None
     reconnect_url: Annotated[str, _url("https")] | None = None
-    board_url: Annotated[str, BeforeValidator(_plain_url)] | None = None
+    board_url: PlainUrl | None = None
     board_token: Token | None = None
     metrics_token: Token | None = None
     log_format: Literal["console", "json"] | None = None
@@ -356,7 +349,7 @@ def load_settings(**overrides: Any) -> Settings:
     except UnreadableFileError as error:
         raise SettingsError(str(error)) from None
     except ValidationError as error:
-        raise SettingsError("\n".join(_sentence(fault) for fault in error.errors())) from None
+        raise SettingsError("\n".join(dict.fromkeys(map(_sentence, error.errors())))) from None
 
 
 def _dotenv() -> Mapping[str, str | None]:
