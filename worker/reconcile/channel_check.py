@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 import structlog
 from redis.exceptions import RedisError
 
-from worker.cronofy.callbacks import Callbacks
+from worker.cronofy.callbacks import Callbacks, account_of
 from worker.cronofy.client import Cronofy, Session
 from worker.cronofy.errors import PUT_OFF, CronofyError, GrantRefused, Refused, TokenNeeded
 from worker.cronofy.wire import OpenChannel
@@ -115,7 +115,7 @@ class Channels:
         return kept
 
     def _names(self, channel: OpenChannel, sub: str) -> bool:
-        return self.callbacks.account_of(channel.callback_url) == sub
+        return account_of(self.cronofy.ledger.vault, channel.callback_url) == sub
 
 
 def check_channel(channels: Channels | None, ledger: Ledger, lease: Lease) -> CronofyError | None:
