@@ -33,10 +33,6 @@ FIRST_WAIT, LONGEST_WAIT = 0.5, 10.0
 DELETING_SECONDS = 60.0
 
 
-class NotMade(Exception):
-    """The event is not made, for this reason."""
-
-
 @dataclass
 class OwnEvent:
     """Makes the event, asks about it, and deletes it."""
@@ -55,14 +51,16 @@ class OwnEvent:
     _step: int = 1
 
     def check_deletable(self) -> None:
-        """NotMade if Cronofy would not let us delete the event again: tried while there is none.
+        """CronofyError if we could not delete the event again: tried while there is none.
 
         404 and 422 may say just that.
         """
         reply = self._delete()
         if not reply.accepted and reply.status not in (404, 410, 422):
             said = reply.failed or f"answered {reply.status}"
-            raise NotMade(f"No event was made, since a deletion is not accepted on that calendar ({said}).")
+            raise CronofyError(
+                f"No event was made, since a deletion is not accepted on that calendar ({said})."
+            )
 
     def run(self) -> None:
         """All steps, each after the one before is seen in a read."""

@@ -15,7 +15,7 @@ from worker.host.supervisor import is_ignored
 from worker.probe.asking import Asking, Reply, ask
 from worker.probe.by_hand import BY_HAND
 from worker.probe.finding import OPEN, Finding, Record, Unsettled, judge
-from worker.probe.own_event import NotMade, OwnEvent
+from worker.probe.own_event import OwnEvent
 from worker.probe.own_questions import OWN_EVENT
 from worker.probe.reads import READS, ask_addresses, ask_reads, calendars_of
 
@@ -113,8 +113,8 @@ def survey_event(sub: str, own: OwnEvent, before: Mapping[str, Reply]) -> Survey
                 own.run()
                 # Already here: a signal just before the deletion would leave the event.
                 stop.deferred = True
-            except (NotMade, CronofyError) as error:
-                trouble = str(error)
+            except CronofyError as error:
+                trouble = error.reason
                 own.say(trouble)
             finally:
                 # From here on, who stops the probe waits for the deletion.
