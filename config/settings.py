@@ -302,11 +302,17 @@ class Settings(BaseModel):
         for field in ("sweep_every", "recheck_min", "http_timeout", "history_keep", "fallback_before"):
             if not getattr(self, field):
                 raise ValueError(f"{_name(field)} must be above 0")
-        for wanted, field, when in self._needs():
-            if wanted and not getattr(self, field):
+        needs = (
+            (self.outcome_task, "outcome_queue", f"{_name('outcome_task')} is set"),
+            (self.user_mail == "task", "mail_task", f"{_name('user_mail')} is task"),
+            (self.user_mail == "task", "mail_queue", f"{_name('user_mail')} is task"),
+            (self.user_mail == "url", "mail_url", f"{_name('user_mail')} is url"),
+            ("explicit" in self.fallback, "fallback_url", f"{_name('fallback')} has explicit"),
+        )
+        for needed, field, when in needs:
+            if needed and not getattr(self, field):
                 what = "must name a queue" if field.endswith("queue") else "must be set"
-                name, _, state = when.partition(" ")
-                raise ValueError(f"{_name(field)} {what} when {_name(name)} {state}")
+                raise ValueError(f"{_name(field)} {what} when {when}")
         if len(set(self.fallback)) < len(self.fallback):
             raise ValueError(f"{_name('fallback')} must name nothing twice")
         if self.connect_return_url and not self.webhook_url:
@@ -318,17 +324,6 @@ class Settings(BaseModel):
         if list(self.relink_reminders) != sorted(set(self.relink_reminders)):
             raise ValueError(f"{_name('relink_reminders')} must be durations in ascending order")
         return self
-
-    def _needs(self) -> list[tuple[bool, str, str]]:
-        """Whether a field is needed, the field, and what needs it."""
-        by_task, by_url = self.user_mail == "task", self.user_mail == "url"
-        return [
-            (bool(self.outcome_task), "outcome_queue", "outcome_task is set"),
-            (by_task, "mail_task", "user_mail is task"),
-            (by_task, "mail_queue", "user_mail is task"),
-            (by_url, "mail_url", "user_mail is url"),
-            ("explicit" in self.fallback, "fallback_url", "fallback has explicit"),
-        ]
 
 
 def _name(field: str) -> str:
@@ -408,10 +403,10 @@ def require_vault(settings: Settings) -> None:
 
 def require_outgoing(settings: Settings) -> None:
     """Raise SettingsError unless the settings are enough to send what leaves the ledger."""
-    by_task, by_url = settings.user_mail == "task", settings.user_mail == "url"
+    mail = settings.user_mail
     needs = (
-        (by_task, "mail_key", f"letters go to the task {_name('mail_task')}: it seals"),
-        (by_url, "mail_secret", f"letters are posted to {_name('mail_url')}: it signs"),
+        (mail == "task", "mail_key", f"letters go to the task {_name('mail_task')}: it seals"),
+        (mail == "url", "mail_secret", f"letters are posted to {_name('mail_url')}: it signs"),
         (settings.outcome_url, "outcome_secret", f"outcomes are posted to {_name('outcome_url')}: it signs"),
     )
     for needed, field, where in needs:
