@@ -43,9 +43,8 @@ log = structlog.get_logger()
 
 def connect_account(services: Services, account: ConnectAccount, *, again: bool = False) -> bool:
     """Store the account's credentials, and wake it if it was lost or waits for them."""
-    if again and _holds(services, account):
-        return True
-    connect_all(services, [account])
+    if not (again and _holds(services, account)):
+        connect_all(services, [account])
     return True
 
 

@@ -105,22 +105,21 @@ def survey_event(sub: str, own: OwnEvent, before: Mapping[str, Reply]) -> Survey
 
     KeyboardInterrupt, also for SIGTERM and SIGHUP, is raised once it is deleted.
     """
-    trouble = ""
+    done = False
     try:
         with _stoppable() as stop:
             try:
                 own.check_deletable()
                 own.run()
                 # Already here: a signal just before the deletion would leave the event.
-                stop.deferred = True
+                stop.deferred = done = True
             except CronofyError as error:
-                trouble = error.reason
-                own.say(trouble)
+                own.say(error.reason)
             finally:
                 # From here on, who stops the probe waits for the deletion.
                 stop.deferred = True
                 own.delete()
-                if own.deleted and not trouble and not stop.asked:
+                if own.deleted and done and not stop.asked:
                     own.see_deleted()
                 if not own.deleted:
                     own.say(
