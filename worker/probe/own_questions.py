@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from worker.cronofy.wire import object_in
@@ -118,11 +118,7 @@ def _omitted_location(record: Record) -> tuple[str, str]:
 @asked(OWN_EVENT, "update.transparency", "§4", "The same.")
 def _omitted_transparency(record: Record) -> tuple[str, str]:
     """Is a transparency?"""
-    before = record.own("pending").get("transparency")
-    if before != "transparent":
-        raise Unsettled("It was not shown as it was written.")
-    after = record.own("omitted, read").get("transparency")
-    return ("kept" if after == before else "reset"), f"Now {text(after)}."
+    return _still(record, "transparent", lambda event: event.get("transparency"))
 
 
 def _kept(record: Record, name: str) -> tuple[str, str]:
@@ -136,12 +132,14 @@ def _kept(record: Record, name: str) -> tuple[str, str]:
 @asked(OWN_EVENT, "update.zone", "§4", "It may, so the zone is sent as read.")
 def _zone(record: Record) -> tuple[str, str]:
     """Does an update in UTC without a zone change the event's zone?"""
-    before, after = (
-        object_in(record.own(name).get("start")).get("tzid") for name in ("pending", "omitted, read")
-    )
-    if before != ZONE:
-        raise Unsettled(f"Written in {ZONE}, it was shown in {text(before)}.")
-    return ("kept" if after == before else "reset"), f"Written in UTC without a zone, shown in {text(after)}."
+    return _still(record, ZONE, lambda event: object_in(event.get("start")).get("tzid"))
+
+
+def _still(record: Record, written: str, of: Callable[[dict[str, Any]], Any]) -> tuple[str, str]:
+    before, after = (of(record.own(name)) for name in ("pending", "omitted, read"))
+    if before != written:
+        raise Unsettled(f"Written as {written}, it was shown as {text(before)}.")
+    return ("kept" if after == before else "reset"), f"Now {text(after)}."
 
 
 @asked(OWN_EVENT, "update.conferencing", "§3", "Yes.", holds=("kept",))
