@@ -203,31 +203,30 @@ class Session:
         return found
 
     def _first_page(self, params: list[tuple[str, str]], narrowed: list[tuple[str, str]]) -> Answer:
-        url = f"{self._origin}/v1/events?"
         try:
-            return self._call("GET", url + urlencode(params + narrowed))
+            return self._call("GET", "/v1/events?" + urlencode(params + narrowed))
         except Refused as error:
             if error.status not in (404, 410, 422) or not narrowed:
                 raise
-            return self._call("GET", url + urlencode(params))
+            return self._call("GET", "/v1/events?" + urlencode(params))
 
     def userinfo(self) -> UserInfo:
         """The account's current profiles."""
-        return read_userinfo(self._call("GET", f"{self._origin}/v1/userinfo").json_object(), self.account.sub)
+        return read_userinfo(self._call("GET", "/v1/userinfo").json_object(), self.account.sub)
 
     def channels(self) -> list[OpenChannel]:
         """The account's open channels, whoever opened them."""
-        return read_channels(self._call("GET", f"{self._origin}/v1/channels").json_object())
+        return read_channels(self._call("GET", "/v1/channels").json_object())
 
     def open_channel(self, callback_url: str) -> OpenChannel:
         """Open a channel for the account, limited to events that our application manages."""
         body = {"callback_url": callback_url, "filters": {"only_managed": True}}
-        return read_channel(self._call("POST", f"{self._origin}/v1/channels", body=body).json_object())
+        return read_channel(self._call("POST", "/v1/channels", body=body).json_object())
 
     def close_channel(self, channel_id: str) -> None:
         """Close one of the account's channels; an already closed one is not an error."""
         try:
-            self._call("DELETE", f"{self._origin}/v1/channels/{segment(channel_id)}")
+            self._call("DELETE", f"/v1/channels/{segment(channel_id)}")
         except Refused as error:
             if error.status not in (404, 410):
                 raise
@@ -237,14 +236,12 @@ class Session:
 
         From there Cronofy leads them to `redirect_uri`.
         """
-        url = f"{self._origin}/v1/conferencing_service_authorizations"
         body = {"redirect_uri": redirect_uri, "provider_name": provider_name}
-        return read_authorization(self._call("POST", url, body=body).json_object())
+        answer = self._call("POST", "/v1/conferencing_service_authorizations", body=body)
+        return read_authorization(answer.json_object())
 
     def ask(self, method: str, url: str, *, body: Mapping[str, Any] | None, cost: int) -> Answer:
         """Any one call, and its answer whatever the status; 401 and 429 are handled, or raised, as ever."""
-        if not same_origin(url, self._origin):
-            raise Malformed("That address is on another origin.")
         return self._call(method, url, body=body, cost=cost, also=ANY_STATUS)
 
     def update(self, updates: Sequence[Update]) -> list[CronofyError | None]:
@@ -278,7 +275,7 @@ class Session:
 
     def _alone(self, update: Update) -> CronofyError | None:
         try:
-            answer = self._call("POST", self._origin + events_path(update.key.calendar_id), body=update.body)
+            answer = self._call("POST", events_path(update.key.calendar_id), body=update.body)
             if answer.body.strip():
                 # Cronofy accepts without a body; a proxy's HTML page is not an acceptance.
                 answer.json_object()
@@ -292,7 +289,7 @@ class Session:
             for update in updates
         ]
         cost = len(entries) if self._cronofy.batch_counts_items else 1
-        answer = self._call("POST", f"{self._origin}/v1/batch", body={"batch": entries}, cost=cost)
+        answer = self._call("POST", "/v1/batch", body={"batch": entries}, cost=cost)
         errors = [_entry_error(entry) for entry in read_batch(answer.json_object(), len(entries))]
         if any(isinstance(error, RateLimited) for error in errors):
             self._budget.pause(None)
@@ -317,9 +314,6 @@ class Session:
             if url in seen or len(seen) >= MOST_PAGES:
                 raise Malformed("The pages of Read Events do not end.")
             seen.add(url)
-            if not same_origin(url, self._origin):
-                # Never send the token to another origin, whatever the answer says.
-                raise Malformed("The next page of Read Events is on another origin.")
             try:
                 answer = self._call("GET", url)
             except Refused as error:
@@ -331,30 +325,32 @@ class Session:
     def _call(
         self,
         method: str,
-        url: str,
+        address: str,
         *,
         body: Mapping[str, Any] | None = None,
         cost: int = 1,
         also: tuple[int, ...] = (),
     ) -> Answer:
-        """Call with the account's token; if Cronofy refuses it, refresh it and try once more.
+        """Call a path or URL with the account's token; if Cronofy refuses it, refresh it and try once more.
 
         TokenNeeded if only the application could: without any call if the token has lapsed.
         """
-        fresh = False
+        url = address if "://" in address else self._origin + address
+        if not same_origin(url, self._origin):
+            # Never send the token to another origin, whatever an answer says.
+            raise Malformed("An address of Cronofy's is on another origin.")
+        self._credentials = credentials = self._credentials or self._open_credentials()
+        fresh = credentials.access_token is None
         while True:
-            if self._credentials is None:
-                self._credentials = self._open_credentials()
-            if self._credentials.access_token is None:
-                self._refresh()
-                fresh = True
+            if fresh:
+                credentials = self._refresh(credentials)
             try:
                 return self._cronofy.http.call(
                     method,
                     url,
                     spending=self._spending,
                     deadline=self._deadline,
-                    token=self._credentials.access_token,
+                    token=credentials.access_token,
                     body=body,
                     cost=cost,
                     also=also,
@@ -362,7 +358,6 @@ class Session:
             except TokenRefused:
                 if fresh:
                     raise
-                self._refresh()
                 fresh = True
 
     def _open_credentials(self) -> Credentials:
@@ -380,19 +375,19 @@ class Session:
             raise TokenNeeded(_OWED)
         return credentials
 
-    def _refresh(self) -> None:
+    def _refresh(self, credentials: Credentials) -> Credentials:
         """Get a new access token, and store it along with the new refresh token if there is one."""
-        credentials = self._credentials or self._open_credentials()
         if credentials.refresh_token is None:
             raise TokenNeeded(_OWED, status=401)
         access_token, refresh_token = self._ask_for_token(credentials.refresh_token)
         self._budget.accept_client()
-        self._credentials = Credentials(refresh_token or credentials.refresh_token, access_token)
-        sealed = self._cronofy.ledger.keep_credentials(self.account, self._credentials)
+        self._credentials = fresh = Credentials(refresh_token or credentials.refresh_token, access_token)
+        sealed = self._cronofy.ledger.keep_credentials(self.account, fresh)
         if sealed is None:
             raise TokenRefused("The account was connected again during this look.")
         self.account = replace(self.account, credentials=sealed)
         log.info("token.refreshed", sub=self.account.sub)
+        return fresh
 
     def _ask_for_token(self, refresh_token: str) -> tuple[str, str | None]:
         for secret in self._cronofy.client_secrets:
