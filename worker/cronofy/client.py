@@ -338,7 +338,7 @@ class Session:
         url = address if "://" in address else self._origin + address
         if not same_origin(url, self._origin):
             # Never send the token to another origin, whatever an answer says.
-            raise Malformed("An address of Cronofy's is on another origin.")
+            raise Malformed("The next page of Read Events is on another origin.")
         self._credentials = credentials = self._credentials or self._open_credentials()
         fresh = credentials.access_token is None
         while True:

@@ -121,7 +121,7 @@ class Given(Asking):
     def call(self, method: str, url: str, body: Mapping[str, Any] | None, cost: int) -> Answer:
         """As `Asking` says."""
         if not same_origin(url, self.origin):
-            raise Malformed("That address is on another origin.")
+            raise Malformed("The next page of Read Events is on another origin.")
         return self._http.call(
             method,
             url,
