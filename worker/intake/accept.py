@@ -166,20 +166,19 @@ def receive_notification(
         return None
     calendar_id = notification.calendar_id or push.calendar_id
     event_id = notification.event_id or push.event_id
-    accounts = [notification.sub] if notification.sub else _accounts_of(services, calendar_id)
-    key = EventKey(calendar_id, event_id) if calendar_id and event_id else None
-    due = tuple(sub for sub in accounts if _make_due(services, sub, key, event_id, push, notification.body))
+    about = notification.model_copy(update={"calendar_id": calendar_id, "event_id": event_id})
+    accounts = [about.sub] if about.sub else _accounts_of(services, calendar_id)
+    due = tuple(sub for sub in accounts if _make_due(services, sub, about, push))
     if push.kind == GDPR_REQUESTED:
-        _take_gdpr_request(services, notification.sub or _account_named(services, push), push)
+        _take_gdpr_request(services, about.sub or _account_named(services, push), push)
     services.ledger.count("notifications:taken")
-    interaction = push.interaction.value if push.interaction else None
     log.info(
         "notification.taken",
-        sub=notification.sub or (due[0] if len(due) == 1 else None),
+        sub=about.sub or (due[0] if len(due) == 1 else None),
         calendar_id=calendar_id,
         event_id=event_id,
         kind=push.kind,
-        interaction=interaction,
+        interaction=push.interaction.value if push.interaction else None,
         subtype=push.subtype,
         accounts=len(due),
     )
@@ -210,7 +209,7 @@ def _is_misdirected(services: Services, notification: ReceiveNotification, push:
 
 def _account_named(services: Services, push: PushNotification) -> str | None:
     """The account whose channel the body names by our own address."""
-    return account_of(services.ledger.vault, push.callback_url) if push.callback_url else None
+    return account_of(services.ledger.vault, push.callback_url or "")
 
 
 def _holds(services: Services, account: ConnectAccount) -> bool:
@@ -230,17 +229,10 @@ def _accounts_of(services: Services, calendar_id: str | None) -> tuple[str, ...]
     return services.ledger.accounts_of(calendar_id) if calendar_id else ()
 
 
-def _make_due(
-    services: Services,
-    sub: str,
-    key: EventKey | None,
-    event_id: str | None,
-    push: PushNotification,
-    body: str,
-) -> bool:
+def _make_due(services: Services, sub: str, about: ReceiveNotification, push: PushNotification) -> bool:
     """Make due the events it may mean: without an event id, all of the account's."""
     ledger = services.ledger
-    if event_id is None:
+    if about.event_id is None:
         # Only one that says when it was sent, lately, shows that the channel is open: others may be replayed.
         is_new = push.said_at is not None and ledger.now() - push.said_at < REPLAYED_AFTER
         early = services.settings.relink_when == "disconnected"
@@ -250,15 +242,15 @@ def _make_due(
             due=push.is_news,
             ask_profiles=early and push.kind == PROFILE_DISCONNECTED,
         )
-    if key is not None:
-        notice = b""
+    if about.calendar_id is not None:
+        key, notice = EventKey(about.calendar_id, about.event_id), b""
         # A look believes only what is signed together with the event's ids.
         if push.interaction is not None and key == EventKey(push.calendar_id or "", push.event_id or ""):
             notice = pack_notice(push.interaction.value, push.subtype, to_ms(ledger.now()))
         # One that was closed may have been moved or restored.
         ledger.reopen(sub, key)
-        return ledger.nudge(sub, key, notice, body)
-    named = [each for each in events_of(ledger, sub) if each.event_id == event_id]
+        return ledger.nudge(sub, key, notice, about.body)
+    named = [each for each in events_of(ledger, sub) if each.event_id == about.event_id]
     taken = [ledger.reopen(sub, each) or ledger.nudge(sub, each) for each in named]
     return any(taken)
 
