@@ -142,12 +142,11 @@ class Session:
     def __exit__(self, *_: object) -> None:
         """Return the unused budget, and count the calls that were made."""
         self._spending.end()
-        if made := self._spending.made:
-            with suppress(RedisError):
+        # Only figures: a committed look must not fail over them.
+        with suppress(RedisError):
+            if made := self._spending.made:
                 self._budget.answered(*answers(made), self._spending.cronofys_time)
-        if not self._counted and (figures := self.figures()):
-            # Only figures: a committed look must not fail over them.
-            with suppress(RedisError):
+            if not self._counted and (figures := self.figures()):
                 add(self._cronofy.ledger.redis, self._cronofy.ledger.keys, figures)
 
     def figures(self) -> dict[str, int]:
