@@ -39,18 +39,15 @@ class SettingsError(Exception):
     """Settings are missing, invalid or contradict each other; the message names each variable."""
 
 
-def _words(value: Any) -> Any:
-    """Split a list at its commas and lines, dropping blanks and empty items."""
-    if isinstance(value, str):
-        return tuple(word for word in (part.strip() for part in re.split(r"[,\n]", value)) if word)
-    return value
+def _split(pattern: str) -> BeforeValidator:
+    """Split a list, dropping blanks and empty items."""
 
+    def split(value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(word for word in map(str.strip, re.split(pattern, value)) if word)
+        return value
 
-def _addresses(value: Any) -> Any:
-    """Split a list of addresses at blanks, lines, and commas before the next one: each may have commas."""
-    if isinstance(value, str):
-        return tuple(word for word in re.split(r"\s+|,\s*(?=[A-Za-z][A-Za-z0-9+.-]*://)", value) if word)
-    return value
+    return BeforeValidator(split)
 
 
 def _must(fits: Callable[[str], object], reason: str) -> AfterValidator:
@@ -64,12 +61,22 @@ def _must(fits: Callable[[str], object], reason: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _bytes_in(text: str, altchars: bytes | None = None) -> int:
+    """How many bytes are in this base64; 0 if it is none."""
+    try:
+        return len(base64.b64decode(text.encode(), altchars=altchars, validate=True))
+    except ValueError:
+        return 0
+
+
 def is_vault_key(text: str) -> bool:
     """Whether this is a Fernet key."""
-    try:
-        return len(base64.b64decode(text.encode(), altchars=b"-_", validate=True)) == 32
-    except ValueError:
-        return False
+    return _bytes_in(text, b"-_") == 32
+
+
+def _is_signing_secret(text: str) -> bool:
+    """Whether this is a symmetric secret of the Standard Webhooks specification."""
+    return 24 <= _bytes_in(text.removeprefix("whsec_")) <= 64
 
 
 def _checked_url(value: Any, *schemes: str) -> Any:
@@ -92,14 +99,6 @@ def _checked_url(value: Any, *schemes: str) -> Any:
 
 def _url(*schemes: str) -> BeforeValidator:
     return BeforeValidator(lambda value: _checked_url(value, *schemes))
-
-
-def _is_signing_secret(text: str) -> bool:
-    """Whether this is a symmetric secret of the Standard Webhooks specification."""
-    try:
-        return 24 <= len(base64.b64decode(text.removeprefix("whsec_").encode(), validate=True)) <= 64
-    except ValueError:
-        return False
 
 
 def _is_private(url: str) -> bool:
@@ -140,8 +139,9 @@ def _broker_url(value: Any) -> Any:
     return _checked_url(value)
 
 
+_LIST = _split(r"[,\n]")
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
-Durations = Annotated[tuple[Duration, ...], BeforeValidator(_words)]
+Durations = Annotated[tuple[Duration, ...], _LIST]
 HostName = Annotated[
     str,
     _must(
@@ -149,9 +149,9 @@ HostName = Annotated[
         "must be host names alone, such as cronofy.com: no scheme, port, path or star",
     ),
 ]
-HostNames = Annotated[tuple[HostName, ...], BeforeValidator(_words)]
+HostNames = Annotated[tuple[HostName, ...], _LIST]
 Rung = Literal["any_connected", "integrated", "explicit"]
-Rungs = Annotated[tuple[Rung, ...], BeforeValidator(_words)]
+Rungs = Annotated[tuple[Rung, ...], _LIST]
 WebUrl = Annotated[str, _url("http", "https")]
 #: For what is appended to it.
 PlainUrl = Annotated[
@@ -169,14 +169,16 @@ Service = Annotated[
         "must be addresses that begin with a service and ://",
     ),
 ]
-Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_words)]
+#: At blanks, lines, and commas before the next one: each may have commas.
+Services = Annotated[tuple[Service, ...], _split(r"\s+|,\s*(?=[A-Za-z][A-Za-z0-9+.-]*://)")]
+Secrets = Annotated[tuple[SecretStr, ...], _LIST]
 Token = Annotated[SecretStr, _must(lambda text: len(text) >= 16, "must be at least 16 characters long")]
 VaultKey = Annotated[SecretStr, _must(is_vault_key, "must be URL-safe base64 of 32 bytes")]
-VaultKeys = Annotated[tuple[VaultKey, ...], BeforeValidator(_words)]
+VaultKeys = Annotated[tuple[VaultKey, ...], _LIST]
 SigningSecret = Annotated[
     SecretStr, _must(_is_signing_secret, "must be whsec_ and then base64 of 24 to 64 bytes")
 ]
-SigningSecrets = Annotated[tuple[SigningSecret, ...], BeforeValidator(_words)]
+SigningSecrets = Annotated[tuple[SigningSecret, ...], _LIST]
 
 
 class Settings(BaseModel):
@@ -238,7 +240,7 @@ class Settings(BaseModel):
     mail_locale: str = "en"
     templates_dir: Path | None = None
     escalation_email: str | None = None
-    escalation_urls: Annotated[tuple[Service, ...], BeforeValidator(_addresses)] = ()
+    escalation_urls: Services = ()
     escalation_digest: Duration = timedelta(minutes=15)
     report_email: str | None = None
 
