@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import TypeAlias
 
-#: A line's parts, each with its style: bold, dim, yellow, or empty.
+#: A line's parts, each with its style: bold, dim, green, yellow, red, or empty.
 Line: TypeAlias = Sequence[tuple[str, str]]
 
 #: Control characters (ESC, C1 and line breaks too), invisible format characters (bidi too), lone surrogates,

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from io import StringIO
@@ -29,9 +29,9 @@ from rich.text import Text
 from config.settings import Settings, load_settings
 from config.terminal import Line
 from sandbox.demo.show import Stage, play, stage
+from worker.commands.doctor import finding_lines
 from worker.diagnosis.model import Cause
 from worker.doctor.examination import examine
-from worker.doctor.report import show as show_doctor
 from worker.explain.case import Case
 from worker.explain.explanation import ask, in_lines
 from worker.ledger.backlog import EVERY, KEPT
@@ -129,19 +129,14 @@ def _settings(running: Stage) -> Settings:
 def _commands(running: Stage) -> dict[str, Console]:
     """What the commands print, about the demo's world."""
     settings = _settings(running)
-    prints: dict[str, tuple[str, Callable[[Console], None]]] = {
-        "status": (
-            "reconciler status",
-            lambda console: console.print(
-                _rich(status_lines(read_status(running.ledger.redis, settings), settings.sweep_every))
-            ),
-        ),
-        "doctor": ("reconciler doctor", lambda console: show_doctor(examine(settings), console)),
+    prints = {
+        "status": status_lines(read_status(running.ledger.redis, settings)),
+        "doctor": finding_lines(examine(settings), below=False),
     }
     said = {}
-    for name, (command, show_it) in prints.items():
-        said[name] = _prompted(_terminal(), command)
-        show_it(said[name])
+    for name, lines in prints.items():
+        said[name] = _prompted(_terminal(), f"reconciler {name}")
+        said[name].print(_rich(lines))
     return said
 
 

@@ -78,12 +78,13 @@ class Manner:
 class Mailbox:
     """The emails received, oldest first, and how the next ones are handled."""
 
-    def __init__(self, directory: Path | None = None) -> None:
+    def __init__(self, directory: Path | None) -> None:
         """Keep emails in memory, and in `directory` as .eml files if one is given."""
         self._directory = directory
         if directory is not None:
             directory.mkdir(parents=True, exist_ok=True)
-        self._connections: set[asyncio.Transport] = set()
+        #: Those that are open, to be closed with the server.
+        self.connections: set[asyncio.Transport] = set()
         self._server: asyncio.Server | None = None
         self.clear()
 
@@ -102,10 +103,10 @@ class Mailbox:
         if self._server is None:
             return
         self._server.close()
-        for transport in list(self._connections):
+        for transport in list(self.connections):
             transport.abort()
         await self._server.wait_closed()
-        while self._connections:
+        while self.connections:
             await asyncio.sleep(0)
 
     # aiosmtpd calls these by their names.
@@ -113,7 +114,6 @@ class Mailbox:
     async def handle_MAIL(
         self, _server: SMTP, _session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
-        """Answer MAIL FROM."""
         if refused := self.manner.refusal("sender"):
             return refused
         envelope.mail_from = address
@@ -123,7 +123,6 @@ class Mailbox:
     async def handle_RCPT(
         self, _server: SMTP, _session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
-        """Answer RCPT TO."""
         if refused := self.manner.refusal("recipient"):
             return refused
         envelope.rcpt_tos.append(address)
@@ -131,7 +130,6 @@ class Mailbox:
         return "250 OK"
 
     async def handle_DATA(self, server: SMTP, _session: Session, envelope: Envelope) -> str:
-        """Answer DATA."""
         await asyncio.sleep(self.manner.delay_seconds)
         if refused := self.manner.refusal("message"):
             return refused
@@ -145,14 +143,6 @@ class Mailbox:
             (self._directory / f"{stamp}-{mail.id:04d}.eml").write_bytes(raw)
         self.mails.append(mail)
         return _hang_up(server) if self.manner.hangs_up("kept") else "250 OK"
-
-    def opened(self, transport: asyncio.Transport) -> None:
-        """Note an open connection, so that it is closed with the server."""
-        self._connections.add(transport)
-
-    def closed(self, transport: asyncio.Transport) -> None:
-        """Note that a connection is gone."""
-        self._connections.discard(transport)
 
 
 def _hang_up(server: SMTP) -> str:
@@ -179,7 +169,7 @@ class _Conversation(SMTP):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._connection = cast(asyncio.Transport, transport)
-        self._mailbox.opened(self._connection)
+        self._mailbox.connections.add(self._connection)
         super().connection_made(transport)
         if refused := self._mailbox.manner.refusal("connect"):
             # Before the greeting is written.
@@ -188,4 +178,4 @@ class _Conversation(SMTP):
 
     def connection_lost(self, error: Exception | None) -> None:
         super().connection_lost(error)
-        self._mailbox.closed(self._connection)
+        self._mailbox.connections.discard(self._connection)

@@ -12,7 +12,6 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-AfterFailure = Literal["pending", "absent"]
 #: The first two are `notification.interactions`, then `notification.interaction`, the interaction's own words
 #: in `notification`, and `interactions` at the top or in `subscription`.
 InteractionShape = Literal["array", "object", "singular", "type", "top", "subscription"]
@@ -62,7 +61,7 @@ class Personality(BaseModel):
     disconnected_calendars: Literal["shown", "hidden"] = _trait(
         "shown", "the events of a calendar whose profile is disconnected, in a read", "§5"
     )
-    after_failure: AfterFailure = _trait(
+    after_failure: Literal["pending", "absent"] = _trait(
         "pending", "the `conferencing` of an event whose failure is final: still pending, or absent", "§3"
     )
     service_account: Literal["nested", "flat"] = _trait(

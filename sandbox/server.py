@@ -8,12 +8,12 @@ import signal
 import socket
 import threading
 from collections.abc import AsyncIterator
-from typing import Self
+from typing import Self, cast
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp
 
 from sandbox.control import admin
@@ -23,11 +23,9 @@ from sandbox.cronofy.gate import Gate
 from sandbox.cronofy.oauth import OAuth
 from sandbox.cronofy.pages import Pages
 from sandbox.options import SandboxOptions
-from sandbox.personality import described_traits, personality_of
 from sandbox.state import Sandbox
+from sandbox.world.errors import Invalid
 from sandbox.world.registry import Unknown
-
-__all__ = ["RunningSandbox", "SandboxOptions", "build_app", "described_traits", "personality_of", "run"]
 
 
 def build_app(sandbox: Sandbox, smtp_listener: socket.socket | None = None) -> ASGIApp:
@@ -58,7 +56,7 @@ def build_app(sandbox: Sandbox, smtp_listener: socket.socket | None = None) -> A
             *Pages(sandbox).routes(),
             *admin.routes(sandbox),
         ],
-        exception_handlers={Unknown: _not_found},
+        exception_handlers={Unknown: _not_found, Invalid: _unprocessable},
         lifespan=lifespan,
     )
     # Outermost, so that a fault can break the connection itself.
@@ -67,6 +65,10 @@ def build_app(sandbox: Sandbox, smtp_listener: socket.socket | None = None) -> A
 
 async def _not_found(_request: Request, _unknown: Exception) -> Response:
     return PlainTextResponse("Not found", status_code=404)
+
+
+async def _unprocessable(_request: Request, invalid: Exception) -> Response:
+    return JSONResponse({"errors": cast(Invalid, invalid).errors}, status_code=422)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -102,7 +104,7 @@ class RunningSandbox:
         port: int = 0,
         smtp_port: int = 0,
     ) -> None:
-        """Bind both ports, or raise OSError; nothing answers until `start`."""
+        """Bind both ports, or raise OSError; nothing answers before it is entered, or `serve`."""
         self._http = _listen(host, port)
         try:
             self._smtp = _listen(host, smtp_port)
@@ -135,7 +137,7 @@ class RunningSandbox:
         with self._http, self._smtp:
             self._server.run(sockets=[self._http])
 
-    def start(self) -> Self:
+    def __enter__(self) -> Self:
         """Serve in a thread, and return once the sandbox answers."""
         self._thread.start()
         while not self._server.started:
@@ -150,16 +152,11 @@ class RunningSandbox:
         self._server.should_exit = True
         self._thread.join()
 
-    def __enter__(self) -> Self:
-        return self.start()
-
     def __exit__(self, *_: object) -> None:
         self.stop()
 
 
-def run(
-    host: str = "127.0.0.1", port: int = 8600, smtp_port: int = 8625, options: SandboxOptions | None = None
-) -> None:
+def run(host: str, port: int, smtp_port: int, options: SandboxOptions) -> None:
     """Serve the sandbox until SIGINT or SIGTERM; raises OSError when a port is taken."""
     sandbox = RunningSandbox(options, host=host, port=port, smtp_port=smtp_port)
     print(f"Cronofy sandbox  {sandbox.url}")

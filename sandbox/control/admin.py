@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sandbox.mailbox import Manner
-from sandbox.personality import TRAITS, AfterFailure, Personality
+from sandbox.personality import TRAITS, Personality
 from sandbox.state import Sandbox
 from sandbox.world.accounts import Account, CalendarProfile, ConferencingProfile
 from sandbox.world.events import Event, render, validate
@@ -268,11 +268,6 @@ class Admin:
     def set_stuck(self, calendar_id: str, event_id: str, on: bool = True) -> None:
         """Keep an event, even one not yet written, pending without reason or notification; or stop that."""
         self.sandbox.world.set_stuck(calendar_id, event_id, on)
-
-    @_verb("POST", f"{EVENT}/after_failure")
-    def set_after_failure(self, calendar_id: str, event_id: str, after_failure: AfterFailure) -> None:
-        """Set what a read of an event, even a future one, shows after a final failure."""
-        self.sandbox.world.after_failure[calendar_id, event_id] = after_failure
 
     # -- trouble ------------------------------------------------------------------------------------
 

@@ -30,11 +30,9 @@ class Control(Admin):
         self._http.close()
 
     def __enter__(self) -> Self:
-        """Return the client."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close the connection."""
         self.close()
 
     def follow_relink(self, url: str) -> None:

@@ -17,12 +17,11 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from sandbox.cronofy.gate import Call, call_of
-from sandbox.cronofy.reading import Invalid, Query, page_of, page_token, read_page_token
+from sandbox.cronofy.reading import Query, page_of, page_token, read_page_token
 from sandbox.state import Sandbox
-from sandbox.world.accounts import Account, Calendar, CalendarProfile, described_profiles, userinfo
-from sandbox.world.errors import Errors, error
+from sandbox.world.accounts import Account, Calendar, CalendarProfile, userinfo
+from sandbox.world.errors import Invalid, error, missing
 from sandbox.world.events import validate
-from sandbox.world.registry import Unknown
 
 #: What a batch may call (§4), and its maximum number of entries.
 BATCHED = re.compile(r"/v1/calendars/(?P<calendar_id>[^/]+)/events")
@@ -51,16 +50,10 @@ def listed(account: Account, profile: CalendarProfile, calendar: Calendar) -> di
     }
 
 
-def unprocessable(errors: Errors) -> Response:
-    """Return a 422 with its documented body (§4)."""
-    return JSONResponse({"errors": errors}, status_code=422)
-
-
 class Api:
     """The endpoints under `/v1`."""
 
     def __init__(self, sandbox: Sandbox) -> None:
-        """Serve this sandbox's world."""
         self.sandbox = sandbox
 
     def routes(self) -> list[Route]:
@@ -99,10 +92,7 @@ class Api:
 
     def _page(self, request: Request, account: Account, query_string: str, number: int) -> Response:
         given = QueryParams(query_string)
-        try:
-            query = Query.parse(given, given.getlist("calendar_ids[]"), account)
-        except Invalid as invalid:
-            return unprocessable(invalid.errors)
+        query = Query.parse(given, given.getlist("calendar_ids[]"), account)
         options = self.sandbox.options
         if options.personality.disconnected_calendars == "hidden":
             query = query.connected(account)
@@ -120,28 +110,26 @@ class Api:
     async def write_event(self, request: Request, account: Account, call: Call) -> Response:
         """Create or Update Event, and Delete Event: 202 with an empty body."""
         if call.malformed:
-            return unprocessable({"base": error("errors.invalid", "body must be a JSON object")})
+            raise Invalid({"base": error("errors.invalid", "body must be a JSON object")})
         calendar_id = request.path_params["calendar_id"]
-        status, errors = self._write(account, request.method, calendar_id, call.body, "event")
-        return unprocessable(errors) if errors else Response(status_code=status)
+        status = self._write(account, request.method, calendar_id, call.body, "event")
+        return Response(status_code=status)
 
-    def _write(
-        self, account: Account, method: str, calendar_id: str, body: dict[str, Any], via: str
-    ) -> tuple[int, Errors]:
+    def _write(self, account: Account, method: str, calendar_id: str, body: dict[str, Any], via: str) -> int:
         home = account.calendar(calendar_id)
         if home is None or home[1].deleted:
-            return 404, {}
+            return 404
         if home[1].readonly:
-            return 403, {}
+            return 403
         if method == "DELETE":
             if not body.get("event_id"):
-                return 422, {"event_id": error("errors.required", "event_id must be specified")}
+                raise Invalid(missing("event_id"))
             self.sandbox.world.delete(account, calendar_id, str(body["event_id"]), via)
-            return 202, {}
+            return 202
         if errors := validate(body, account, home[1], self.sandbox.options.personality):
-            return 422, errors
+            raise Invalid(errors)
         self.sandbox.world.upsert(account, calendar_id, body, via)
-        return 202, {}
+        return 202
 
     async def delete_events(self, request: Request, account: Account, call: Call) -> Response:
         """Bulk Delete of the application's events, `delete_all` or by `calendar_ids`."""
@@ -153,7 +141,7 @@ class Api:
         )
         if not isinstance(wanted, list) or not set(wanted) <= set(own):
             invalid = error("errors.invalid_calendar_ids", "calendar_ids are not valid")
-            return unprocessable({"calendar_ids": invalid})
+            raise Invalid({"calendar_ids": invalid})
         for calendar_id in wanted:
             for event in list(self.sandbox.world.events(calendar_id)):
                 if event.event_id is not None and not event.deleted:
@@ -164,10 +152,10 @@ class Api:
         """Several writes in one call, each with its own status (§4)."""
         entries = call.body.get("batch")
         if not isinstance(entries, list):
-            return unprocessable({"batch": error("errors.required", "batch must be specified")})
+            raise Invalid(missing("batch"))
         if len(entries) > BATCH_MOST:
             too_long = error("errors.too_long", f"batch must have at most {BATCH_MOST} entries")
-            return unprocessable({"batch": too_long})
+            raise Invalid({"batch": too_long})
         answers = [self._batched(account, entry) for entry in entries]
         return JSONResponse({"batch": answers}, status_code=self.sandbox.options.personality.batch_status)
 
@@ -184,49 +172,43 @@ class Api:
         calendar_id = target["calendar_id"]
         if self.sandbox.options.personality.batch_urls == "decoded":
             calendar_id = unquote(calendar_id)
-        status, errors = self._write(account, method, calendar_id, entry["data"], "batch")
-        return {"status": status, "data": {"errors": errors}} if errors else {"status": status}
+        try:
+            return {"status": self._write(account, method, calendar_id, entry["data"], "batch")}
+        except Invalid as invalid:
+            return {"status": 422, "data": {"errors": invalid.errors}}
 
     # -- identity -----------------------------------------------------------------------------------
 
     async def userinfo(self, _request: Request, account: Account, _call: Call) -> Response:
-        """UserInfo (§5)."""
-        return JSONResponse(
-            userinfo(account, self.sandbox.options.public_url, self.sandbox.options.personality)
-        )
+        options = self.sandbox.options
+        return JSONResponse(userinfo(account, options.public_url, options.personality))
 
     async def calendars(self, _request: Request, account: Account, _call: Call) -> Response:
-        """List Calendars, of all profiles."""
         calendars = [listed(account, p, c) for p in account.calendar_profiles for c in p.calendars]
         return JSONResponse({"calendars": calendars})
 
     async def create_calendar(self, _request: Request, account: Account, call: Call) -> Response:
-        """Create a calendar in one of the account's calendar profiles."""
-        errors = {
-            name: error("errors.required", f"{name} must be specified")
-            for name in ("profile_id", "name")
-            if not isinstance(call.body.get(name), str) or not call.body[name]
-        }
-        if errors:
-            return unprocessable(errors)
-        profile = account.calendar_profile(call.body["profile_id"])
-        if profile is None:
+        absent = [name for name in ("profile_id", "name") if not call.text(name)]
+        if absent:
+            raise Invalid(missing(*absent))
+        profile = account.profile(call.body["profile_id"])
+        if not isinstance(profile, CalendarProfile):
             return Response(status_code=404)
         if not profile.connected:
             return Response(status_code=423)  # The account is locked: nothing can be written (§8).
         if any(calendar.name == call.body["name"] for calendar in profile.calendars):
             taken = error("errors.duplicate_calendar_name", "a calendar has this name already")
-            return unprocessable({"name": taken})
+            raise Invalid({"name": taken})
         calendar = Calendar(name=call.body["name"], primary=False)
         self.sandbox.world.registry.add_calendar(account, profile, calendar)
         return JSONResponse({"calendar": listed(account, profile, calendar)})
 
     async def profiles(self, _request: Request, account: Account, _call: Call) -> Response:
-        """List calendar profiles."""
-        return JSONResponse({"profiles": described_profiles(account, self.sandbox.options.public_url)})
+        public_url = self.sandbox.options.public_url
+        profiles = [p.described(account.email, public_url) for p in account.calendar_profiles]
+        return JSONResponse({"profiles": profiles})
 
     async def account(self, _request: Request, account: Account, _call: Call) -> Response:
-        """Describe the account."""
         described = {
             "account_id": account.sub,
             "email": account.email,
@@ -240,23 +222,21 @@ class Api:
 
     async def open_channel(self, _request: Request, account: Account, call: Call) -> Response:
         """Create a notification channel (§6b)."""
-        callback_url = call.body.get("callback_url")
-        if not isinstance(callback_url, str) or not callback_url:
-            return unprocessable({"callback_url": error("errors.required", "callback_url must be specified")})
+        callback_url = call.text("callback_url")
+        if not callback_url:
+            raise Invalid(missing("callback_url"))
         if len(callback_url) > LONGEST_CALLBACK:
             too_long = error("errors.too_long", f"callback_url must be at most {LONGEST_CALLBACK} characters")
-            return unprocessable({"callback_url": too_long})
+            raise Invalid({"callback_url": too_long})
         filters = {k: v for k, v in (call.body.get("filters") or {}).items() if v}
         channel = self.sandbox.world.open_channel(account, callback_url, filters)
         return JSONResponse({"channel": channel.described()})
 
     async def channels(self, _request: Request, account: Account, _call: Call) -> Response:
-        """List the account's channels."""
         listed = [c.described() for c in self.sandbox.world.channels.values() if c.sub == account.sub]
         return JSONResponse({"channels": listed})
 
     async def close_channel(self, request: Request, account: Account, _call: Call) -> Response:
-        """Close one of the account's channels."""
         channel = self.sandbox.world.channels.get(request.path_params["channel_id"])
         if channel is None or channel.sub != account.sub:
             return Response(status_code=404)
@@ -265,17 +245,14 @@ class Api:
 
     async def revoke_profile(self, request: Request, account: Account, _call: Call) -> Response:
         """Remove a profile of either kind: Cronofy does not say whether conferencing counts (§7)."""
-        try:
-            self.sandbox.world.registry.remove_profile(account.sub, request.path_params["profile_id"])
-        except Unknown:
-            return Response(status_code=404)
+        self.sandbox.world.registry.remove_profile(account.sub, request.path_params["profile_id"])
         return Response(status_code=202)
 
     async def authorize_conferencing(self, _request: Request, account: Account, call: Call) -> Response:
         """Return the address where the person connects a new conferencing profile (§7)."""
-        redirect_uri = call.body.get("redirect_uri")
-        if not isinstance(redirect_uri, str) or not redirect_uri:
-            return unprocessable({"redirect_uri": error("errors.required", "redirect_uri must be specified")})
+        redirect_uri = call.text("redirect_uri")
+        if not redirect_uri:
+            raise Invalid(missing("redirect_uri"))
         token = secrets.token_urlsafe(18)
         provider = str(call.body.get("provider_name") or "zoom")
         self.sandbox.world.authorizations[token] = (account.sub, provider, redirect_uri)

@@ -30,6 +30,11 @@ class Call:
     #: Whether the body could not be parsed as an object.
     malformed: bool
 
+    def text(self, name: str) -> str:
+        """Return a field of the body, empty if it is not a text."""
+        value = self.body.get(name)
+        return value if isinstance(value, str) else ""
+
 
 def call_of(request: Request) -> Call:
     """Return what the gate found out about this request."""
@@ -51,12 +56,10 @@ class Gate:
     """ASGI middleware around the whole application; it acts only on the API's paths."""
 
     def __init__(self, app: ASGIApp, sandbox: Sandbox) -> None:
-        """Guard `app`."""
         self.app = app
         self.sandbox = sandbox
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
         if scope["type"] != "http" or not scope["path"].startswith(API_PREFIXES):
             await self.app(scope, receive, send)
             return
@@ -109,12 +112,10 @@ class Gate:
 
     def _cost(self, request: Request, call: Call) -> int:
         entries = call.body.get("batch")
-        batch = request.url.path == "/v1/batch" and isinstance(entries, list)
-        return (
-            max(1, len(entries or []))
-            if batch and self.sandbox.options.personality.batch_cost == "items"
-            else 1
-        )
+        counts_items = self.sandbox.options.personality.batch_cost == "items"
+        if request.url.path == "/v1/batch" and isinstance(entries, list) and counts_items:
+            return max(1, len(entries))
+        return 1
 
 
 async def _captured(app: ASGIApp, scope: MutableMapping[str, Any]) -> Response:

@@ -19,11 +19,9 @@ class OAuth:
     """The endpoints under `/oauth`."""
 
     def __init__(self, sandbox: Sandbox) -> None:
-        """Serve this sandbox's registry."""
         self.sandbox = sandbox
 
     def routes(self) -> list[Route]:
-        """Return the routes."""
         return [
             Route("/oauth/token", self.token, methods=["POST"]),
             Route("/oauth/token/revoke", self.revoke, methods=["POST"]),

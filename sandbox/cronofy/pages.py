@@ -41,7 +41,6 @@ class Pages:
     """The HTML pages; all work without JavaScript, and only POST changes anything."""
 
     def __init__(self, sandbox: Sandbox) -> None:
-        """Show this sandbox's pages."""
         self.sandbox = sandbox
         self._templates = Jinja2Templates(directory=Path(__file__).parent / "templates")
 

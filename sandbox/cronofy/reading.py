@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from sandbox.personality import Personality
 from sandbox.world.accounts import Account
-from sandbox.world.errors import Errors, error
+from sandbox.world.errors import Errors, Invalid, error
 from sandbox.world.events import Event, occurrences, render
 from sandbox.world.moments import DATE, Moment, zone
 from sandbox.world.world import World
@@ -29,15 +29,6 @@ FLAGS = (
     "include_geo",
     "google_event_ids",
 )
-
-
-class Invalid(ValueError):
-    """A query that Cronofy refuses with 422; `errors` says why, per field."""
-
-    def __init__(self, errors: Errors) -> None:
-        """Keep the errors."""
-        super().__init__(str(errors))
-        self.errors = errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +84,6 @@ class Query:
         return replace(self, calendar_ids=left)
 
     def wants(self, event: Event, now: datetime) -> bool:
-        """Tell whether the answer includes the event."""
         managed = event.event_id is not None
         if managed and not self.flags & {"include_managed", "only_managed"}:
             return False

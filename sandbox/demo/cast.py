@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,8 +21,6 @@ class End:
     found: Cause
     #: The outcomes that must be in the stream.
     outcomes: tuple[OutcomeType, ...]
-    #: A person answers for it, so it must be told of once and then no more.
-    acknowledged: bool = False
 
     @property
     def mails_user(self) -> bool:
@@ -50,6 +48,11 @@ class Part:
     def calendar_id(self) -> str:
         """Each person has one calendar."""
         return f"cal_{self.sub}"
+
+    @property
+    def ids(self) -> dict[str, Any]:
+        """As a task takes them."""
+        return {"sub": self.sub, "calendar_id": self.calendar_id, "event_id": self.name}
 
     @property
     def provider_name(self) -> str | None:
@@ -131,7 +134,6 @@ _LOST = End(State.PENDING, Cause.ACCOUNT_UNAUTHORIZED, (OutcomeType.ACCOUNT_LOST
 
 _NOT_REPLACED = End(State.PENDING, Cause.PROFILE_REMOVED, (OutcomeType.ESCALATED,))
 _UNLICENSED = End(State.PENDING, Cause.MISSING_MEETING_URL, (OutcomeType.ESCALATED,))
-_ANSWERED_FOR = replace(_UNLICENSED, acknowledged=True)
 _UNEXPLAINED = End(State.PENDING, Cause.UNEXPLAINED, (OutcomeType.ESCALATED,))
 
 CAST: tuple[Part, ...] = (
@@ -156,7 +158,7 @@ CAST: tuple[Part, ...] = (
         "retrospective", "gus", "pro_gus", "its start passed, and then it was postponed", _POSTPONED, hours=-1
     ),
     Part("teams-briefing", "hana", "integrated", "the Teams licence is gone", _UNLICENSED),
-    Part("all-hands", "hana", "integrated", "the same, but a person answers for it", _ANSWERED_FOR, hours=50),
+    Part("all-hands", "hana", "integrated", "the same, but a person answers for it", _UNLICENSED, hours=50),
     Part(
         "standup",
         "noa",
@@ -177,14 +179,17 @@ CAST: tuple[Part, ...] = (
 MOVED_BY = timedelta(hours=3)
 #: How soon the event starts that the last resort catches, once it was moved.
 SOON = timedelta(minutes=18)
-MOVED = next(part for part in CAST if part.name == "customer-call")
-DELETED = next(part for part in CAST if part.name == "called-off")
-CANCELLED = next(part for part in CAST if part.name == "town-hall")
-POSTPONED = next(part for part in CAST if part.name == "retrospective")
-CAUGHT = next(part for part in CAST if part.name == "standup")
-ANSWERED_FOR = next(part for part in CAST if part.end.acknowledged)
+_NAMED = {part.name: part for part in CAST}
+MOVED = _NAMED["customer-call"]
+DELETED = _NAMED["called-off"]
+CANCELLED = _NAMED["town-hall"]
+POSTPONED = _NAMED["retrospective"]
+CAUGHT = _NAMED["standup"]
+HELD_UP = _NAMED["webinar"]
+#: It must be told of once and then no more.
+ANSWERED_FOR = _NAMED["all-hands"]
 #: It gets its link once its calendar is connected again.
-CUT_OFF = next(part for part in CAST if part.name == "quarterly")
+CUT_OFF = _NAMED["quarterly"]
 
 
 def make_people(control: Control) -> dict[str, str]:

@@ -24,7 +24,7 @@ from typing import Any
 from celery import Celery
 from celery.result import AsyncResult
 from cryptography.fernet import Fernet
-from rich.console import Console, Group
+from rich.console import Console, Group, OverflowMethod
 from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
@@ -38,6 +38,7 @@ from sandbox.demo.cast import (
     CAUGHT,
     CUT_OFF,
     DELETED,
+    HELD_UP,
     MOVED,
     MOVED_BY,
     POSTPONED,
@@ -66,9 +67,7 @@ from worker.web.board.sign_in import PATH as SIGN_IN
 #: The demo gives up after this; on a machine that is not busy it takes about a tenth of it.
 LONGEST_SECONDS = 120.0
 OPERATOR = "operator@example.org"
-_RELINK = re.compile(r"https?://\S+/relink/\S+")
-_CONNECT = re.compile(r"https?://\S+/connect/\S+")
-_DECIDE = re.compile(r"https?://\S+/decide/\S+")
+_LINK = re.compile(r"https?://\S+/(relink|connect|decide)/\S+")
 _STYLES = {State.ASSIGNED: "green", State.PENDING: "yellow", State.CLOSED: "dim"}
 
 
@@ -101,15 +100,14 @@ class Stage:
     environment: Mapping[str, str]
     #: Where notifications are sent.
     subscription: str = ""
-    #: The people who followed the link in their relink email.
-    relinked: set[str] = field(default_factory=set)
-    #: The links of emails that were followed.
-    followed: set[str] = field(default_factory=set)
-    acknowledged: bool = False
-    outage_ended: bool = False
-    postponed: bool = False
-    brought_forward: bool = False
-    released: set[str] = field(default_factory=set)
+    #: What people did, and what Cronofy did meanwhile.
+    done: set[str] = field(default_factory=set)
+
+    def once(self, what: str) -> bool:
+        """Whether this was not done yet; from now on it counts as done."""
+        is_new = what not in self.done
+        self.done.add(what)
+        return is_new
 
     def send(
         self, task: str, queue: str = "intake", *, ignore_result: bool = True, **kwargs: Any
@@ -142,10 +140,8 @@ def stage(speed: float) -> Iterator[Stage]:
         sandbox = stack.enter_context(RunningSandbox(options))
         port = free_port()
         serve_url = f"http://127.0.0.1:{port}"
-        environment = _environment(redis_url, sandbox, home, speed, serve_url)
-        settings = load_settings(
-            **{name.removeprefix("RECONCILER_").lower(): value for name, value in environment.items()}
-        )
+        given = _settings(redis_url, sandbox, home, speed, serve_url)
+        environment = {f"RECONCILER_{name}": value for name, value in given.items()}
         client = Celery(broker=redis_url, backend=redis_url)
         stack.callback(client.close)
         # A result that is collected later looks for the server that has ended by then.
@@ -158,7 +154,7 @@ def stage(speed: float) -> Iterator[Stage]:
         stack.callback(crew.end)
         crew.start()
 
-        ledger = open_ledger(settings)
+        ledger = open_ledger(load_settings(**{name.lower(): value for name, value in given.items()}))
         stack.callback(ledger.redis.close)
         running = Stage(
             control=sandbox.control,
@@ -184,10 +180,10 @@ def stage(speed: float) -> Iterator[Stage]:
         yield running
 
 
-def _environment(
+def _settings(
     redis_url: str, sandbox: RunningSandbox, home: Path, speed: float, serve_url: str
 ) -> dict[str, str]:
-    """The demo's settings: as in production, but with seconds instead of hours."""
+    """As in production, but with seconds instead of hours."""
     seconds = {
         "RECHECK_MIN": 1.0,
         "RECHECK_MAX": 4.0,
@@ -197,7 +193,7 @@ def _environment(
         "ESCALATE_BEFORE": 3.0,
         "ESCALATION_DIGEST": 3.0,
     }
-    values = {name: f"{value / speed:g}" for name, value in seconds.items()} | {
+    return {name: f"{value / speed:g}" for name, value in seconds.items()} | {
         "REDIS_URL": redis_url,
         "BROKER_URL": redis_url,
         "VAULT_KEYS": Fernet.generate_key().decode(),
@@ -217,7 +213,6 @@ def _environment(
         "DATA_DIR": str(home),
         "LOG_FORMAT": "console",
     }
-    return {f"RECONCILER_{name}": value for name, value in values.items()}
 
 
 def play(stage: Stage, console: Console) -> bool:
@@ -238,13 +233,13 @@ def play(stage: Stage, console: Console) -> bool:
         connected.get(timeout=30)
     write_events(stage.control, stage.started, stage.subscription)
     for part in CAST:
-        event = part.body(stage.started, stage.subscription)
-        where: dict[str, Any] = {
-            "sub": part.sub,
-            "calendar_id": part.calendar_id,
-            "provider_name": part.provider_name,
-        }
-        stage.send("track", event=event, **where)
+        stage.send(
+            "track",
+            sub=part.sub,
+            calendar_id=part.calendar_id,
+            event=part.body(stage.started, stage.subscription),
+            provider_name=part.provider_name,
+        )
     end = time.monotonic() + LONGEST_SECONDS
     began = time.monotonic()
     with Live(console=console, auto_refresh=False, transient=False) as live:
@@ -252,7 +247,7 @@ def play(stage: Stage, console: Console) -> bool:
             views = _views(stage)
             over = all(not view.missing for view in views) or time.monotonic() > end
             footer = _footer(stage, views, time.monotonic() - began)
-            live.update(Group((_table if over else live_table)(views), footer), refresh=console.is_terminal)
+            live.update(Group(table(views, live=not over), footer), refresh=console.is_terminal)
             if over:
                 break
             _act(stage, views)
@@ -276,57 +271,29 @@ def play(stage: Stage, console: Console) -> bool:
 
 def _act(stage: Stage, views: list[View]) -> None:
     """What happens in the meantime: people follow links and move events, a provider recovers."""
-    by_name = {view.part.name: view for view in views}
-    for mail in _user_mails(stage):
-        [person], link = mail["to"], _RELINK.search(mail["text"])
-        if link and person not in stage.relinked:
-            stage.control.follow_relink(link.group())
-            stage.relinked.add(person)
-            if person.startswith(CUT_OFF.sub):
-                stage.control.set_stuck(CUT_OFF.calendar_id, CUT_OFF.name, False)
+    outcomes = {view.part: view.outcomes for view in views}
+    follow = {"relink": stage.control.follow_relink, "connect": connect_service, "decide": decide_by_link}
     for mail in stage.control.mail():
-        connect, decide = _CONNECT.search(mail["text"]), _DECIDE.search(mail["text"])
-        link = connect or decide
-        if link and link.group() not in stage.followed:
-            stage.followed.add(link.group())
-            connect_service(link.group()) if connect else decide_by_link(link.group())
-    if not stage.acknowledged and OutcomeType.ESCALATED in by_name[ANSWERED_FOR.name].outcomes:
-        stage.send(
-            "acknowledge",
-            "urgent",
-            sub=ANSWERED_FOR.sub,
-            calendar_id=ANSWERED_FOR.calendar_id,
-            event_id=ANSWERED_FOR.name,
-            note="They meet in the canteen.",
-            by="olga",
-        )
-        stage.acknowledged = True
-    if not stage.postponed and OutcomeType.CLOSED in by_name[POSTPONED.name].outcomes:
+        link = _LINK.search(mail["text"])
+        if link and stage.once(link.group()):
+            follow[link[1]](link.group())
+            if mail["to"] == [f"{CUT_OFF.sub}@example.org"]:
+                stage.control.set_stuck(CUT_OFF.calendar_id, CUT_OFF.name, False)
+    if OutcomeType.ESCALATED in outcomes[ANSWERED_FOR] and stage.once("acknowledge"):
+        note = "They meet in the canteen."
+        stage.send("acknowledge", "urgent", **ANSWERED_FOR.ids, note=note, by="olga")
+    if OutcomeType.CLOSED in outcomes[POSTPONED] and stage.once("postpone"):
         move(stage.control, POSTPONED, stage.started + timedelta(days=2))
-        stage.send(
-            "reconcile_event",
-            "urgent",
-            sub=POSTPONED.sub,
-            calendar_id=POSTPONED.calendar_id,
-            event_id=POSTPONED.name,
-        )
-        stage.postponed = True
-    if not stage.brought_forward and OutcomeType.DELAYED in by_name[CAUGHT.name].outcomes:
+        stage.send("reconcile_event", "urgent", **POSTPONED.ids)
+    if OutcomeType.DELAYED in outcomes[CAUGHT] and stage.once("bring forward"):
         move(stage.control, CAUGHT, stage.started + SOON)
-        stage.brought_forward = True
-    if not stage.outage_ended and OutcomeType.DELAYED in by_name["webinar"].outcomes:
+    if OutcomeType.DELAYED in outcomes[HELD_UP] and stage.once("end the outage"):
         stage.control.end_outage("go_to")
-        stage.outage_ended = True
     for view in views:
         part = view.part
-        if (
-            part.is_slow
-            and part.name not in stage.released
-            and view.event
-            and view.event.cause is part.end.found
-        ):
+        was_seen = view.event is not None and view.event.cause is part.end.found
+        if part.is_slow and was_seen and stage.once(f"make a conference for {part.name}"):
             stage.control.set_stuck(part.calendar_id, part.name, False)
-            stage.released.add(part.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,39 +351,22 @@ def _outcomes(stage: Stage) -> list[dict[str, Any]]:
     return stage.ledger.outcomes.newest()[::-1]
 
 
-def _table(views: Sequence[View]) -> Table:
-    """All that became of each event."""
-    table = _headed("event, and its story")
+def table(views: Sequence[View], *, live: bool) -> Table:
+    """All that became of each event; while it is live only the latest, so that all fit 80 by 24."""
+    overflow: OverflowMethod = "ellipsis" if live else "fold"
+    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("event" if live else "event, and its story", "found", "done", "now"):
+        shown.add_column(heading, header_style="bold", overflow=overflow, no_wrap=live)
     for view in views:
-        table.add_row(
-            Text.assemble(f"{view.part.name} of {view.part.sub}: ", (view.part.story, "dim")),
-            "\n".join(view.causes) or "…",
-            "\n".join(dict.fromkeys(view.done)),
+        story = "" if live else f": {view.part.story}"
+        latest = slice(-1, None) if live else slice(None)
+        shown.add_row(
+            Text.assemble(f"{view.part.name} of {view.part.sub}", (story, "dim")),
+            "\n".join(view.causes[latest]) or "…",
+            "\n".join(dict.fromkeys(view.done[latest])),
             Text(view.state.value, style=_STYLES[view.state]),
         )
-    return table
-
-
-def live_table(views: Sequence[View]) -> Table:
-    """The latest of each event, in one line, so that all fit a terminal of 80 by 24."""
-    table = _headed("event", no_wrap=True)
-    for view in views:
-        table.add_row(
-            f"{view.part.name} of {view.part.sub}",
-            "".join(view.causes[-1:]) or "…",
-            "".join(view.done[-1:]),
-            Text(view.state.value, style=_STYLES[view.state]),
-        )
-    return table
-
-
-def _headed(first: str, *, no_wrap: bool = False) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in (first, "found", "done", "now"):
-        table.add_column(
-            heading, header_style="bold", overflow="ellipsis" if no_wrap else "fold", no_wrap=no_wrap
-        )
-    return table
+    return shown
 
 
 def _footer(stage: Stage, views: Sequence[View], seconds: float) -> Text:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -50,6 +50,9 @@ class Calendar(_Model):
 class _Profile(_Model):
     """What calendar and conferencing profiles have in common."""
 
+    #: The page on which people connect it again (§5).
+    RELINK: ClassVar[str] = "relink"
+
     profile_id: str = Field(default_factory=new_id("pro"))
     provider_name: str
     #: Shown to people; the account's email by default. Several profiles may share it (§5).
@@ -60,7 +63,7 @@ class _Profile(_Model):
     #: The secret part of the relink URL: whoever has the URL can reconnect.
     relink_token: str = Field(default_factory=lambda: secrets.token_urlsafe(18))
 
-    def described(self, email: str, relink_base: str) -> dict[str, Any]:
+    def described(self, email: str, public_url: str) -> dict[str, Any]:
         """Return the profile with Cronofy's field names; the relink URL only while disconnected (§5)."""
         fields: dict[str, Any] = {
             "provider_name": self.provider_name,
@@ -70,7 +73,7 @@ class _Profile(_Model):
         }
         if not self.connected:
             fields["profile_relink_url"] = (
-                f"{relink_base}/{quote(self.provider_name, safe='')}"
+                f"{public_url}/{self.RELINK}/{quote(self.provider_name, safe='')}"
                 f"?email={quote(email, safe='')}&token={self.relink_token}"
             )
         return fields
@@ -83,10 +86,15 @@ class CalendarProfile(_Profile):
     provider_service: str = "gsuite"
     calendars: list[Calendar] = Field(default_factory=lambda: [Calendar()])
 
+    def described(self, email: str, public_url: str) -> dict[str, Any]:
+        """Return the profile as `GET /v1/profiles` lists it."""
+        return {"provider_service": self.provider_service, **super().described(email, public_url)}
+
 
 class ConferencingProfile(_Profile):
     """A connected conferencing service, such as a person's Zoom."""
 
+    RELINK = "v2/relink"
     provider_name: str = "zoom"
     #: The provider accepts the request but returns no URL, as without a licence (§3).
     missing_meeting_url: bool = False
@@ -115,51 +123,28 @@ class Account(_Model):
     refresh_token: str | None = Field(default_factory=lambda: secrets.token_hex(16))
 
     def profiles(self) -> Iterator[CalendarProfile | ConferencingProfile]:
-        """Yield every profile, calendar or conferencing."""
         yield from self.calendar_profiles
         yield from self.conferencing_profiles
 
     def profile(self, profile_id: str) -> CalendarProfile | ConferencingProfile | None:
-        """Return the profile with this id, calendar or conferencing, or None."""
         return next((p for p in self.profiles() if p.profile_id == profile_id), None)
 
-    def calendar_profile(self, profile_id: str) -> CalendarProfile | None:
-        """Return the calendar profile with this id, or None."""
-        return next((p for p in self.calendar_profiles if p.profile_id == profile_id), None)
-
     def conferencing_profile(self, profile_id: str) -> ConferencingProfile | None:
-        """Return the conferencing profile with this id, or None."""
         return next((p for p in self.conferencing_profiles if p.profile_id == profile_id), None)
 
     def calendar_ids(self) -> list[str]:
-        """Return the ids of all calendars."""
         return [c.calendar_id for p in self.calendar_profiles for c in p.calendars]
 
     def calendar(self, calendar_id: str) -> tuple[CalendarProfile, Calendar] | None:
-        """Return the calendar and its profile, or None."""
-        for profile in self.calendar_profiles:
-            for calendar in profile.calendars:
-                if calendar.calendar_id == calendar_id:
-                    return profile, calendar
-        return None
+        pairs = ((profile, each) for profile in self.calendar_profiles for each in profile.calendars)
+        return next((pair for pair in pairs if pair[1].calendar_id == calendar_id), None)
 
     def allows(self, scope: str) -> bool:
         """Tell whether the granted scope, which may be composite, covers `scope` (§1)."""
         granted = set(self.scope.split())
         writes = {"create_event", "delete_event", "create_calendar", "list_calendars", "read_account"}
-        if "read_write" in granted:
-            return True
-        if granted & {"write_only", "free_busy_write"} and scope in writes:
-            return True
-        return scope in granted
-
-
-def described_profiles(account: Account, public_url: str) -> list[dict[str, Any]]:
-    """Return the account's calendar profiles as `GET /v1/profiles` lists them."""
-    return [
-        {"provider_service": p.provider_service, **p.described(account.email, f"{public_url}/relink")}
-        for p in account.calendar_profiles
-    ]
+        may_write = bool(granted & {"write_only", "free_busy_write"})
+        return "read_write" in granted or scope in granted or (may_write and scope in writes)
 
 
 def userinfo(account: Account, public_url: str, personality: Personality) -> dict[str, Any]:
@@ -180,19 +165,17 @@ def userinfo(account: Account, public_url: str, personality: Personality) -> dic
         "authorization": authorization,
         "profiles": [
             {
-                **described,
+                **profile.described(account.email, public_url),
                 "profile_initial_sync_required": False,
                 "profile_calendars": [c.described() for c in profile.calendars],
             }
-            for profile, described in zip(
-                account.calendar_profiles, described_profiles(account, public_url), strict=True
-            )
+            for profile in account.calendar_profiles
         ],
     }
     if account.conferencing_profiles or account.removed_profiles:
         # Absent where conferencing was never authorised (§5).
         data["conferencing_profiles"] = [
-            p.described(account.email, f"{public_url}/v2/relink") for p in account.conferencing_profiles
+            p.described(account.email, public_url) for p in account.conferencing_profiles
         ]
     return {
         **body,

@@ -11,7 +11,7 @@ from typing import Any
 
 from sandbox.personality import Personality
 from sandbox.world.accounts import Account, Calendar
-from sandbox.world.errors import Errors, error
+from sandbox.world.errors import Errors, error, missing
 from sandbox.world.moments import Moment, utc_text, zone
 from sandbox.world.rules import rule_errors, starts
 
@@ -74,7 +74,6 @@ class Event:
     notified: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        """Give the event Cronofy's own id."""
         self.event_uid = ("evt_" if self.event_id else "evt_external_") + secrets.token_hex(12)
 
     @property
@@ -92,9 +91,8 @@ def validate(body: dict[str, Any], account: Account, calendar: Calendar, persona
     }
     if errors:
         return errors
-    for name in ("event_id", "summary", "start", "end"):
-        if body.get(name) in (None, ""):
-            errors[name] = error("errors.required", f"{name} must be specified")
+    required = ("event_id", "summary", "start", "end")
+    errors |= missing(*(name for name in required if body.get(name) in (None, "")))
     for name, longest in (("summary", 1024), ("description", 4096)):
         if len(str(body.get(name) or "")) > longest:
             errors[name] = error("errors.too_long", f"{name} must be at most {longest} characters")
@@ -137,18 +135,12 @@ def _conferencing_errors(
         return {}
     profile_id = block.get("profile_id")
     if not profile_id:
-        return {"conferencing.profile_id": error("errors.required", "profile_id must be specified")}
+        return missing("profile_id", within="conferencing.")
     if profile_id == "explicit":
-        return {
-            f"conferencing.{name}": error("errors.required", f"{name} must be specified")
-            for name in ("provider_description", "join_url")
-            if not block.get(name)
-        }
-    if (
-        profile_id == "integrated"
-        and not calendar.integrated_conferencing_available
-        and personality.integrated_unavailable == "refused"
-    ):
+        absent = [name for name in ("provider_description", "join_url") if not block.get(name)]
+        return missing(*absent, within="conferencing.")
+    has_none = profile_id == "integrated" and not calendar.integrated_conferencing_available
+    if has_none and personality.integrated_unavailable == "refused":
         unavailable = error("errors.integrated_conferencing_not_available", "not available in this calendar")
         return {"conferencing.profile_id": unavailable}
     # A profile removed in the meantime shows only later: `profile_missing` is asynchronous (§3).

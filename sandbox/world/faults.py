@@ -94,7 +94,6 @@ class Fault(BaseModel):
     _random: random.Random = PrivateAttr()
 
     def model_post_init(self, _context: Any, /) -> None:
-        """Seed the fault's random generator."""
         self._random = random.Random(self.seed)
 
     def strikes(self, method: str, path: str, sub: str | None) -> bool:
@@ -176,7 +175,6 @@ class Broken(Response):
     """An answer that breaks on its way; the status is 0 if not even its head arrives."""
 
     def __init__(self, act: Callable[[Receive, Send], Awaitable[None]], status: int = 0) -> None:
-        """`act` does the breaking."""
         super().__init__(status_code=status)
         self._act = act
 

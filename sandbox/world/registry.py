@@ -18,7 +18,6 @@ class Registry:
     """Accounts by their `sub`, their tokens and their relink URLs."""
 
     def __init__(self, options: Callable[[], SandboxOptions], clock: Callable[[], datetime]) -> None:
-        """Start without accounts."""
         self._options = options
         self._clock = clock
         self._accounts: dict[str, Account] = {}
@@ -27,8 +26,6 @@ class Registry:
         self._refresh_tokens: dict[str, str] = {}
         #: By authorization code: its account and the redirect address.
         self._codes: dict[str, tuple[str, str]] = {}
-        #: By a relink URL's token: its account and profile.
-        self._relinks: dict[str, tuple[str, str]] = {}
         #: By calendar: its account.
         self._calendars: dict[str, str] = {}
 
@@ -44,7 +41,6 @@ class Registry:
         return account
 
     def accounts(self) -> list[Account]:
-        """Return all accounts."""
         return list(self._accounts.values())
 
     def account(self, sub: str) -> Account:
@@ -78,7 +74,6 @@ class Registry:
         return account
 
     def expire_access_tokens(self, sub: str) -> None:
-        """Expire every access token of the account now."""
         for token in [t for t, (owner, _) in self._tokens.items() if owner == self.account(sub).sub]:
             del self._tokens[token]
 
@@ -89,7 +84,6 @@ class Registry:
         account.refresh_token = None
 
     def add_calendar(self, account: Account, profile: CalendarProfile, calendar: Calendar) -> None:
-        """Add a calendar to one of the account's profiles."""
         self._calendars[calendar.calendar_id] = account.sub
         profile.calendars.append(calendar)
 
@@ -109,7 +103,6 @@ class Registry:
             owner = self._calendars.setdefault(calendar.calendar_id, sub)
             if owner != sub:
                 raise ValueError(f"calendar {calendar.calendar_id} belongs to {owner}")
-        self._relinks[profile.relink_token] = (sub, profile.profile_id)
 
     def _grant(self, account: Account) -> None:
         expires = self._clock() + timedelta(seconds=self._options().token_seconds)
@@ -118,7 +111,6 @@ class Registry:
             self._refresh_tokens[account.refresh_token] = account.sub
 
     def add_profile(self, sub: str, profile: CalendarProfile | ConferencingProfile) -> None:
-        """Add a profile to the account."""
         account = self.account(sub)
         self._claim(sub, profile)
         if isinstance(profile, CalendarProfile):
@@ -139,10 +131,8 @@ class Registry:
         profile.connected, profile.disconnection_notified = connected, False
 
     def remove_profile(self, sub: str, profile_id: str) -> None:
-        """Remove a profile, calendar or conferencing, for good."""
         account = self.account(sub)
         gone = self.profile(sub, profile_id)
-        self._relinks.pop(gone.relink_token, None)
         if isinstance(gone, ConferencingProfile):
             account.conferencing_profiles.remove(gone)
             account.removed_profiles.append(profile_id)
@@ -151,7 +141,8 @@ class Registry:
 
     def relinked(self, token: str) -> tuple[Account, CalendarProfile | ConferencingProfile]:
         """Return the account and profile of a relink URL, or raise `Unknown`."""
-        if token not in self._relinks:
-            raise Unknown("relink token")
-        sub, profile_id = self._relinks[token]
-        return self.account(sub), self.profile(sub, profile_id)
+        for account in self.accounts():
+            for profile in account.profiles():
+                if profile.relink_token == token:
+                    return account, profile
+        raise Unknown("relink token")

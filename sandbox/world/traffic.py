@@ -37,8 +37,7 @@ class Window:
 
     def wait(self, cost: int, limit: int, now: float) -> float:
         """Return the seconds until `cost` fits under `limit`: 0 for now, infinity for never."""
-        while self.passed and self.passed[0][0] <= now - self.seconds:
-            self.total -= self.passed.popleft()[1]
+        self.move(now)
         excess = self.total + cost - limit
         if excess <= 0 or limit == 0:
             return 0.0
@@ -48,8 +47,12 @@ class Window:
                 return at + self.seconds - now
         return math.inf
 
+    def move(self, now: float) -> None:
+        """Forget what is no longer within it."""
+        while self.passed and self.passed[0][0] <= now - self.seconds:
+            self.total -= self.passed.popleft()[1]
+
     def take(self, cost: int, now: float) -> None:
-        """Count `cost` from `now`."""
         self.passed.append((now, cost))
         self.total += cost
 
@@ -58,7 +61,6 @@ class Traffic:
     """The log of requests and the limiter. All times are `time.monotonic()` seconds."""
 
     def __init__(self) -> None:
-        """Start with an empty log."""
         self.log: deque[LoggedRequest] = deque(maxlen=LOG_LENGTH)
         self._second = Window(1.0)
         self._minute = Window(60.0)
@@ -91,11 +93,9 @@ class Traffic:
 
 
 def _highest(arrivals: list[tuple[float, int]], seconds: float) -> int:
-    highest = total = first = 0
+    window, highest = Window(seconds), 0
     for at, cost in arrivals:
-        total += cost
-        while arrivals[first][0] <= at - seconds:
-            total -= arrivals[first][1]
-            first += 1
-        highest = max(highest, total)
+        window.move(at)
+        window.take(cost, at)
+        highest = max(highest, window.total)
     return highest

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sandbox.options import SandboxOptions
-from sandbox.personality import AfterFailure, InteractionShape
+from sandbox.personality import InteractionShape
 from sandbox.world.accounts import Account, CalendarProfile, ConferencingProfile
 from sandbox.world.conferencing import attempt
 from sandbox.world.events import PENDING, Event, render, write
@@ -30,26 +30,22 @@ Notify = Callable[[str, dict[str, Any]], None]
 
 
 def utc_now() -> datetime:
-    """Return the current time."""
     return datetime.now(UTC)
 
 
 def interaction_body(interaction: dict[str, str], shape: InteractionShape) -> dict[str, Any]:
     """Return a callback's body about this interaction, without the event (§6a)."""
     kind = {"type": "event_subscription"}
-    match shape:
-        case "array":
-            return {"notification": {**kind, "interactions": [interaction]}}
-        case "object":
-            return {"notification": {**kind, "interactions": interaction}}
-        case "singular":
-            return {"notification": {**kind, "interaction": interaction}}
-        case "type":
-            return {"notification": interaction}
-        case "top":
-            return {"notification": kind, "interactions": [interaction]}
-        case "subscription":
-            return {"notification": kind, "subscription": {"type": "webhook", "interactions": [interaction]}}
+    subscription = {"type": "webhook", "interactions": [interaction]}
+    bodies: dict[InteractionShape, dict[str, Any]] = {
+        "array": {"notification": {**kind, "interactions": [interaction]}},
+        "object": {"notification": {**kind, "interactions": interaction}},
+        "singular": {"notification": {**kind, "interaction": interaction}},
+        "type": {"notification": interaction},
+        "top": {"notification": kind, "interactions": [interaction]},
+        "subscription": {"notification": kind, "subscription": subscription},
+    }
+    return bodies[shape]
 
 
 @dataclass(slots=True)
@@ -62,7 +58,6 @@ class Channel:
     filters: dict[str, Any]
 
     def described(self) -> dict[str, Any]:
-        """Return the channel with Cronofy's field names."""
         return {"channel_id": self.channel_id, "callback_url": self.callback_url, "filters": self.filters}
 
 
@@ -73,9 +68,8 @@ class World:
     """
 
     def __init__(
-        self, options: Callable[[], SandboxOptions], notify: Notify, clock: Callable[[], datetime] = utc_now
+        self, options: Callable[[], SandboxOptions], notify: Notify, clock: Callable[[], datetime]
     ) -> None:
-        """Start with an empty world."""
         self._options = options
         self._notify = notify
         self._clock = clock
@@ -89,8 +83,6 @@ class World:
         self.authorizations: dict[str, tuple[str, str, str]] = {}
         #: Events, by calendar and event id, that stay pending and whose failure is not notified.
         self.stuck: set[tuple[str, str]] = set()
-        #: What a read of an event shows after a final failure, if it differs from the option.
-        self.after_failure: dict[tuple[str, str], AfterFailure] = {}
         #: Names of the providers that are down.
         self.outages: set[str] = set()
         #: Accepted writes, and what attendees were sent, oldest first.
@@ -100,7 +92,6 @@ class World:
     # -- time ---------------------------------------------------------------------------------------
 
     def now(self) -> datetime:
-        """Return the world's current time, in UTC."""
         return self._clock()
 
     def advance(self) -> None:
@@ -148,7 +139,6 @@ class World:
         self._later(self._options().visibility_seconds, act)
 
     def add_external(self, sub: str, calendar_id: str, summary: str, start: object, end: object) -> Event:
-        """The person adds an event of their own."""
         account = self.registry.account(sub)
         now = self.now()
         first, last = Moment.parse(start, account.zoneinfo), Moment.parse(end, account.zoneinfo)
@@ -159,36 +149,28 @@ class World:
 
     def move(self, calendar_id: str, event_id: str, **changes: object) -> Event:
         """The person changes `start`, `end` or `summary`; a pending conference is tried again."""
-        event = self.event(calendar_id, event_id)
-        for name in ("start", "end"):
-            if changes.get(name) is not None:
-                setattr(event, name, Moment.parse(changes[name], event.start.tzid))
-        event.summary = str(changes.get("summary") or event.summary)
-        event.updated = self.now()
-        if event.pending:
-            self._request_conference(event)
-        self._notify_change(event)
-        return event
+        given = {name: value for name, value in changes.items() if value is not None}
+        tzid = self.event(calendar_id, event_id).start.tzid
+        times = {name: Moment.parse(given[name], tzid) for name in ("start", "end") if name in given}
+        summary = {"summary": str(given["summary"])} if given.get("summary") else {}
+        return self._change(calendar_id, event_id, **times, **summary)
 
     def delete_by_owner(self, calendar_id: str, event_id: str) -> Event:
-        """The person deletes the event from their calendar."""
-        event = self.event(calendar_id, event_id)
-        event.deleted, event.updated = True, self.now()
-        self._notify_change(event)
-        return event
+        return self._change(calendar_id, event_id, deleted=True)
 
     def cancel(self, calendar_id: str, event_id: str) -> Event:
-        """The person cancels the event, which stays in the calendar as cancelled."""
-        event = self.event(calendar_id, event_id)
-        event.cancelled, event.updated = True, self.now()
-        self._notify_change(event)
-        return event
+        return self._change(calendar_id, event_id, cancelled=True)
 
     def restore(self, calendar_id: str, event_id: str) -> Event:
-        """The person undoes a deletion or cancellation; a pending conference is tried again."""
+        return self._change(calendar_id, event_id, deleted=False, cancelled=False)
+
+    def _change(self, calendar_id: str, event_id: str, **fields: object) -> Event:
+        """The person changes an event; a pending conference is tried again."""
         event = self.event(calendar_id, event_id)
-        event.deleted, event.cancelled, event.updated = False, False, self.now()
-        if event.pending:
+        for name, value in fields.items():
+            setattr(event, name, value)
+        event.updated = self.now()
+        if event.pending and not (event.deleted or event.cancelled):
             self._request_conference(event)
         self._notify_change(event)
         return event
@@ -250,10 +232,7 @@ class World:
             event.conferencing, event.updated = result.conferencing, self.now()
             self._notify_subscribers(event, {"type": "conferencing_assigned"})
             return
-        if (
-            not result.retry
-            and self.after_failure.get(key, self._options().personality.after_failure) == "absent"
-        ):
+        if not result.retry and self._options().personality.after_failure == "absent":
             event.conferencing = None
         if result.disconnected:
             self._notify_disconnected(event.sub, result.disconnected)

@@ -252,6 +252,6 @@ def _shown(world: World) -> tuple[str, str]:
     """What `status` and the board's first page show."""
     services = world.services
     status = read_status(services.ledger.redis, services.settings)
-    lines = status_lines(status, services.settings.sweep_every)
+    lines = status_lines(status)
     shown = "\n".join("".join(text for text, _ in line) for line in lines)
     return shown, render("live.html", board=read_overview(services.ledger, services.settings))

@@ -12,7 +12,9 @@ from click.testing import CliRunner, Result
 from tests.integration.ledgers import dump
 from tests.integration.world import Begin, World
 from worker.cli import cli
+from worker.diagnosis.model import Cause
 from worker.explain.case import Case, Delivery
+from worker.explain.chronicle import following
 from worker.explain.explanation import NotTracked, ask
 from worker.intake import accept
 from worker.intake.payloads import ConnectAccount
@@ -134,6 +136,22 @@ def test_the_relink_emails_progress_is_known(begin: Begin, end: Delivery) -> Non
     known.append(offline(world).delivery)
 
     assert known == [Delivery.QUEUED, Delivery.QUEUED, end]
+
+
+def test_an_email_about_a_profile_is_not_told_of_a_calendar(begin: Begin) -> None:
+    """The event's profile lapsed and its user was asked; then its calendar itself was removed."""
+    world = begin()
+    world.track()
+    world.control.disconnect_profile(world.sub, world.profiles[0])
+    world.look()
+    assert any("relink email" in sentence for sentence in following(offline(world)))
+
+    world.control.remove_profile(world.sub, world.account["calendar_profiles"][0]["profile_id"])
+    world.look()
+
+    found = offline(world)
+    assert (found.cause, found.calendar) == (Cause.CREDENTIALS_EXPIRED, "calendar")
+    assert not any("relink email" in sentence for sentence in following(found))
 
 
 def test_the_reason_for_no_email_is_remembered(begin: Begin) -> None:

@@ -119,7 +119,7 @@ def test_taken_port_is_an_error() -> None:
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
 def test_command_serves_until_ended(end: signal.Signals) -> None:
     """`run` blocks, says where it serves, and ends with 0 on SIGINT and SIGTERM."""
-    code = "from sandbox.server import run; run(port=0, smtp_port=0)"
+    code = "from sandbox.server import SandboxOptions, run; run('127.0.0.1', 0, 0, SandboxOptions())"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     with process:
         assert process.stdout is not None

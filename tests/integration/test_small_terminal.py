@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from sandbox.demo.cast import CAST
-from sandbox.demo.show import View, live_table
+from sandbox.demo.show import View, table
 from tests.acceptance.processes import RECONCILER, environment
 from tests.integration.ledgers import an_event
 from tests.integration.test_status import looked
@@ -42,7 +42,7 @@ def test_the_demos_table_fits_with_its_whole_cast() -> None:
     """With the line below it, even when everything has happened."""
     ended = [View(part, None, part.end.outcomes) for part in CAST]
 
-    lines = Console(width=COLUMNS, height=ROWS).render_lines(live_table(ended))
+    lines = Console(width=COLUMNS, height=ROWS).render_lines(table(ended, live=True))
 
     assert len(lines) == 1 + len(CAST)
     assert len(lines) + len(["", "the line below", "the cursor"]) <= ROWS

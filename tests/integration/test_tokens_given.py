@@ -13,7 +13,7 @@ from tests.integration.channels import URL
 from tests.integration.ledgers import LONG, claim
 from tests.integration.world import Begin, World
 from worker.doctor.fleet import examine_fleet
-from worker.explain.chronicle import following, operator_can, support_can
+from worker.explain.chronicle import following, what_helps
 from worker.explain.explanation import recorded_case
 from worker.explain.reply import reply
 from worker.intake import accept
@@ -195,7 +195,7 @@ def test_a_person_is_told_before_the_start_what_is_owed(begin: Begin) -> None:
     assert world.calls() == []
     case = recorded_case(ledger, world.services.settings, world.sub, world.key("near"))
     assert case is not None
-    told = [*reply(case), *following(case), support_can(case), operator_can(case)]
+    told = [*reply(case), *following(case), *what_helps(case)]
     assert "has to be renewed" in told[0]
     assert "Nothing needs to be done on your side" in told[1]
     assert sum("access token" in sentence for sentence in told) == 2
@@ -211,7 +211,7 @@ def test_every_page_says_that_an_account_waits(begin: Begin) -> None:
 
     def told() -> list[str]:
         status = read_status(ledger.redis, settings)
-        lines = ["".join(text for text, _ in line) for line in status_lines(status, settings.sweep_every)]
+        lines = ["".join(text for text, _ in line) for line in status_lines(status)]
         attention = read_overview(ledger, settings).attention
         shown = [*lines, *(each.sentence for each in attention)]
         return [line.strip() for line in shown if "access token" in line]

@@ -6,13 +6,14 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from tests.unit.builders import DAY, NOW, POLICY, SUB, Sighting, concluded
+from config.settings import Settings
+from tests.unit.builders import DAY, NOW, SUB, Sighting, concluded
 from worker.diagnosis.model import Notice, Profiles
-from worker.explain.case import Case, Rules
+from worker.explain.case import Case
 from worker.ledger.records import Account, Episode, Memo, Obstacle, TrackedEvent, to_ms
 from worker.reconcile.answer import live_answer, recorded_answer
 
-RULES = Rules(POLICY.grace, (DAY, 3 * DAY, 7 * DAY), "same_provider")
+SETTINGS = Settings()
 
 
 def looked_at(
@@ -41,14 +42,14 @@ def case(
     memo = Memo({"pro_a": episode} if episode else {}, {"pro_a": "zoom"})
     account = Account(SUB, b"sealed" if connected else None, lost, memo=memo)
     answer = recorded_answer(SUB, event, lost)
-    return replace(Case(answer, event, account, now, RULES), **changed)
+    return replace(Case(answer, event, account, now, SETTINGS), **changed)
 
 
 def live(event: TrackedEvent, profiles: Profiles) -> Case:
     """A live read of an event that no look has reached: the record is unchanged."""
     diagnosis = concluded(event, profiles=profiles).diagnosis
     account = Account(SUB, b"sealed", lost=False)
-    return Case(live_answer(SUB, event, diagnosis), event, account, NOW, RULES, live=True)
+    return Case(live_answer(SUB, event, diagnosis), event, account, NOW, SETTINGS, live=True)
 
 
 def asked(mails: int = 1, *, obstacle: Obstacle | None = None, missed: int = 0) -> Episode:

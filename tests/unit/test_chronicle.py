@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from config.settings import Settings
 from tests.unit.builders import (
     CONNECTED,
     DAY,
@@ -20,15 +21,16 @@ from tests.unit.builders import (
     tracked,
     userinfo,
 )
-from tests.unit.cases import RULES, asked, case, looked_at
+from tests.unit.cases import asked, case, looked_at
 from tests.unit.test_reply import ROWS
 from worker.diagnosis.model import Cause, LastResort, Rung, TokenOwed
 from worker.explain.case import Case, Delivery
-from worker.explain.chronicle import following, history, operator_can, support_can
+from worker.explain.chronicle import following, history, what_helps
 from worker.explain.explanation import in_lines
 from worker.explain.reply import reply
 from worker.ledger.records import EventKey, Write, to_ms
 
+WITH_LAST_RESORT = Settings(fallback=("integrated",))
 OLD = tracked(age=3 * HOUR)
 #: What its last look found, with the last resort still ahead.
 PLANNED = replace(
@@ -52,8 +54,7 @@ def test_every_case_is_shown_in_full_within_the_width(asked_about: Case, width: 
     for title in ("Evidence", "History", "What happens next", "What you can do", "Particulars"):
         assert f"\n{title}" in text
     assert all(following(asked_about))
-    assert support_can(asked_about).endswith(".")
-    assert operator_can(asked_about).endswith((".", "?"))
+    assert all(sentence.endswith((".", "?")) for sentence in what_helps(asked_about))
     lines = text.splitlines()
     assert [line for line in lines if line != line.rstrip()] == []
     assert max(map(len, lines)) <= width
@@ -109,7 +110,7 @@ def test_a_parked_event_is_not_blamed_on_a_token_that_came_since() -> None:
     assert case(owed).lacks_token
     assert history(case(owed))[-1].text == "no access to the account: waited"
     assert (parked.lacks_token, parked.cause) == (False, Cause.GENERATING)
-    assert "dead-letters" in operator_can(parked)
+    assert "dead-letters" in what_helps(parked)[1]
 
 
 def test_repeated_looks_are_one_line() -> None:
@@ -148,17 +149,17 @@ def test_repeated_looks_are_one_line() -> None:
             id="looks that failed",
         ),
         pytest.param(
-            case(replace(OLD, last=PLANNED), rules=replace(RULES, fallback=True)),
+            case(replace(OLD, last=PLANNED), settings=WITH_LAST_RESORT),
             "Last resort: explicit (explicit), at 2026-12-01 12:30:00 UTC, if it still has no link.",
             id="the last resort",
         ),
         pytest.param(
-            case(looked_at(OLD, profiles=CONNECTED), rules=replace(RULES, fallback=True)),
+            case(looked_at(OLD, profiles=CONNECTED), settings=WITH_LAST_RESORT),
             "The last resort is on, but nothing of it is left that fits this event.",
             id="no last resort",
         ),
         pytest.param(
-            case(replace(OLD, last=PLANNED), now=NOW + HOUR, rules=replace(RULES, fallback=True)),
+            case(replace(OLD, last=PLANNED), now=NOW + HOUR, settings=WITH_LAST_RESORT),
             "Last resort: explicit (explicit), now.",
             id="the last resort now",
         ),

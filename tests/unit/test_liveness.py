@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.waiting import wait_until
-from worker.host.liveness import LivenessFile, liveness_dir, living
+from worker.host.liveness import create_file, liveness_dir, living
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +24,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return liveness_dir()
 
 
-_START = "import os, time; from worker.host.liveness import LivenessFile; file = LivenessFile('worker')\n"
+_START = "import os, time; from worker.host.liveness import create_file; write = create_file('worker')\n"
 _SILENT = _START + "print(flush=True); time.sleep(60)"
 
 
@@ -65,7 +65,7 @@ def test_a_silent_process_ages_until_it_is_dead() -> None:
 
 def test_a_running_loop_stays_fresh() -> None:
     """Other processes see it at once."""
-    program = _START + "print(flush=True)\nwhile True: time.sleep(0.05); file.write()"
+    program = _START + "print(flush=True)\nwhile True: time.sleep(0.05); write()"
     with another_process(program):
         ages = [living("worker")[0].age_seconds]
 
@@ -84,7 +84,7 @@ def test_the_file_of_a_dead_process_is_removed_at_the_next_start(place: Path) ->
             dead.kill()
         assert len(list(place.glob("worker-*"))) == 2
 
-        LivenessFile("worker")
+        create_file("worker")
 
         kept = {f"worker-{living.pid}", f"worker-{os.getpid()}"}
         assert {path.name for path in place.glob("worker-*")} == kept
@@ -100,5 +100,5 @@ def test_a_directory_of_others_is_not_trusted(place: Path, tmp_path: Path, link:
         place.chmod(0o777)
 
     with pytest.raises(PermissionError, match="not a directory of this user alone"):
-        LivenessFile("worker")
+        create_file("worker")
     assert living("worker") == []

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from config.settings import Settings
 from tests.unit.builders import (
     CALENDAR_LAPSED,
     CONNECTED,
@@ -27,7 +28,7 @@ from tests.unit.builders import (
     tracked,
     userinfo,
 )
-from tests.unit.cases import RULES, asked, case, live, looked_at
+from tests.unit.cases import asked, case, live, looked_at
 from worker.diagnosis.cause_table import TABLE
 from worker.diagnosis.model import Cause, Missing, TokenOwed, Unauthorized
 from worker.explain.case import Case, Delivery
@@ -183,7 +184,7 @@ ROWS: list[tuple[str, Case, str, str]] = [
     ),
     (
         "expired, dry run",
-        case(EXPIRY, rules=replace(RULES, dry_run=True)),
+        case(EXPIRY, settings=Settings(dry_run=True)),
         EXPIRED_ZOOM,
         f"Please reconnect Zoom; {THEN}",
     ),
@@ -215,7 +216,7 @@ ROWS: list[tuple[str, Case, str, str]] = [
         "We switched the meeting to the account's other connection on Tue 1 Dec 2026, 12:00 (UTC), and its "
         "link is created automatically.",
     ),
-    ("removed, dry run", case(REPLACED, rules=replace(RULES, dry_run=True)), f"{REMOVED}.", CHOOSE),
+    ("removed, dry run", case(REPLACED, settings=Settings(dry_run=True)), f"{REMOVED}.", CHOOSE),
     (
         "removed, and not to be written",
         case(looked_at(OLD, seen(series=True), profiles=userinfo(profile("pro_b")))),
@@ -248,7 +249,7 @@ ROWS: list[tuple[str, Case, str, str]] = [
     ),
     (
         "removed, a person chooses by policy",
-        case(NONE, rules=replace(RULES, replacement="never")),
+        case(NONE, settings=Settings(replacement="never")),
         f"{REMOVED}, and we do not replace it automatically.",
         CHOOSE,
     ),

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from worker.commands.ledger import ledger_of_command
-from worker.commands.listing import MOMENT, conditions, wanted
+from worker.commands.listing import conditions, moment_option, wanted
 from worker.commands.output import say
 from worker.commands.setup import user_of_machine
 from worker.intake import acknowledge as acknowledging
@@ -21,7 +21,7 @@ from worker.wording import amount
 @click.argument("ids", metavar="[SUB CALENDAR EVENT]", nargs=-1)
 @conditions
 @click.option("--note", default="", help="Why, for others to read.")
-@click.option("--until", type=MOMENT, help="When it ends, if not with the cause.")
+@moment_option("--until", "When it ends, if not with the cause.")
 @click.option("--by", default=None, help="Who; by default the user of this machine.")
 @click.option("--withdraw", is_flag=True, help="Take it back.")
 def acknowledge(

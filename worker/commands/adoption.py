@@ -6,12 +6,11 @@ import sys
 from contextlib import closing
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from config.logging import configure_logging
 from config.terminal import shown
 from worker.bootstrap import Services, bootstrap
+from worker.commands.console import progress
 from worker.commands.output import json_text, say
 from worker.commands.setup import settings_of_command
 from worker.ledger.records import TrackedEvent
@@ -56,22 +55,21 @@ def adopt(subs: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
 
 def _run(services: Services, subs: tuple[str, ...], *, dry_run: bool) -> tuple[Adoption, bool]:
     """What was done, and whether it stopped before the end."""
-    console, done = Console(stderr=True), Adoption()
+    done = Adoption()
     todo, after = accounts_to_read(services, subs)
     if after is not None:
         say(f"Going on after the account {after}, where an earlier run came to.", err=True)
-    columns = (TextColumn("Reading, {task.fields[adopted]:,} adopted"), BarColumn(), TaskProgressColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with progress("Reading, {task.fields[adopted]:,} adopted") as bar:
 
-        def tell(sub: str, reason: str) -> None:
-            progress.console.print(shown(f"{sub}: {reason}"), markup=False, highlight=False, soft_wrap=True)
+        def tell(what: str, reason: str) -> None:
+            bar.console.print(shown(f"{what}: {reason}"), markup=False, highlight=False, soft_wrap=True)
 
-        task = progress.add_task("", total=len(todo), adopted=0)
+        task = bar.add_task("", total=len(todo), adopted=0)
         try:
             for done in adopt_all(services, todo, dry_run=dry_run, resumable=not subs, tell=tell):
-                progress.update(task, advance=1, adopted=done.counts["adopted"])
+                bar.update(task, advance=1, adopted=done.counts["adopted"])
         except Stopped as why:
-            progress.console.print(f"Stopped: {why}", markup=False, highlight=False, soft_wrap=True)
+            tell("Stopped", str(why))
             return done, True
     return done, False
 

@@ -8,15 +8,12 @@ from contextlib import closing
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from config.logging import configure_logging
-from config.terminal import shown
 from worker.bootstrap import bootstrap
+from worker.commands.console import say_table
 from worker.commands.incidents import choose_for_incident
-from worker.commands.output import json_text, say
+from worker.commands.output import json_text, say, say_some
 from worker.commands.setup import settings_of_command, user_of_machine
 from worker.run.choices import Options, Refused, Wanted, choose_profile, options
 from worker.wording import amount, utc
@@ -91,10 +88,7 @@ def _tell(result: dict[str, Any], *, withdraw: bool) -> None:
         say(f"Chosen, and looked at {events} at once; later ones follow.")
         if result["reason"]:
             say(f"They are due, but could not be looked at now: {result['reason']}")
-        for diagnosis in diagnoses[:SHOWN]:
-            say(f"  {diagnosis['event_id']}: {' '.join(diagnosis['evidence'])}")
-        if len(diagnoses) > SHOWN:
-            say(f"  and {len(diagnoses) - SHOWN:,} more")
+        say_some([f"{each['event_id']}: {' '.join(each['evidence'])}" for each in diagnoses], SHOWN)
     elif withdraw and result["reason"] is None:
         say(f"Withdrawn. {events} wait for a choice again.")
     else:
@@ -110,18 +104,13 @@ def _show_options(found: Options, sub: str, profile: str, *, as_json: bool) -> N
         return
     count = len(found.events)
     say(f"{count:,} event{' waits' if count == 1 else 's wait'} for {profile}, which was removed.")
-    for event in sorted(found.events, key=lambda each: str(each.starts_at))[:SHOWN]:
-        say(f"  {utc(event.starts_at)}  {event.summary}" if event.starts_at else f"  {event.summary}")
-    if count > SHOWN:
-        say(f"  and {count - SHOWN:,} more")
+    soonest = sorted(found.events, key=lambda each: str(each.starts_at))
+    say_some([(f"{utc(e.starts_at)}  " if e.starts_at else "") + e.summary for e in soonest], SHOWN)
     say("Possible instead:")
     _show_possible(found.possible)
     say(f"Decide with: reconciler choose {sub} {profile} --to ...")
 
 
 def _show_possible(possible: Sequence[dict[str, Any]]) -> None:
-    table = Table("--to", "provider", "name", box=None, pad_edge=False)
-    for each in possible:
-        cells = (each["to_profile_id"], each["provider_name"] or "", each["profile_name"] or "")
-        table.add_row(*(Text(shown(cell)) for cell in cells))
-    Console().print(table)
+    names = ("to_profile_id", "provider_name", "profile_name")
+    say_table(("--to", "provider", "name"), ([each[name] or "" for name in names] for each in possible))

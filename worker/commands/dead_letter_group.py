@@ -11,19 +11,16 @@ from typing import Any
 
 import click
 from kombu.exceptions import OperationalError
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from config.logging import redaction_of
 from config.settings import Settings
 from config.terminal import shown
 from worker.app import app, configure
+from worker.commands.console import say_table
 from worker.commands.output import json_text, say, say_lines
-from worker.commands.setup import check_ids, confirm, list_by_default, settings_of_command, user_of_machine
+from worker.commands.setup import check_ids, confirm, connected, list_by_default, user_of_machine
 from worker.intake import replay as operation
 from worker.intake.replay import Correction
-from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 from worker.ledger.dead_letters import DeadLetters
 from worker.ledger.ledger import Ledger
 from worker.ledger.opening import open_ledger
@@ -53,7 +50,7 @@ def dead_letters(context: click.Context, as_json: bool) -> None:
 @click.option(
     "--limit", default=50, show_default=True, type=click.IntRange(1), help="How many to show in the table."
 )
-def list_letters(as_json: bool, limit: int = 50) -> None:
+def list_letters(as_json: bool, limit: int) -> None:
     """List the dead letters, oldest first; the table shows only the newest."""
     with _opened() as (settings, ledger):
         if as_json:
@@ -67,7 +64,7 @@ def list_letters(as_json: bool, limit: int = 50) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def show(letter_id: str, as_json: bool) -> None:
     """Show one dead letter in full: the payload and any traceback, with secrets masked."""
-    with _opened() as (settings, ledger), _letter_errors():
+    with _opened() as (settings, ledger):
         [kept] = operation.chosen(ledger.dead_letters, [letter_id], every=False)
     redaction = redaction_of(settings)
     letter = operation.as_json(kept, redaction)
@@ -114,7 +111,7 @@ def replay(
     check_ids(letter_ids, every, "dead letters")
     corrections = [*map(_replacement, replacements), *map(_removal, unset)]
     left = 0
-    with _opened() as (settings, ledger), _letter_errors():
+    with _opened() as (settings, ledger):
         letters = ledger.dead_letters
         configure(settings)
 
@@ -151,7 +148,7 @@ def replay(
 def drop(letter_ids: Sequence[str], every: bool, yes: bool) -> None:
     """Permanently delete dead letters."""
     check_ids(letter_ids, every, "dead letters")
-    with _opened() as (_settings, ledger), _letter_errors():
+    with _opened() as (_settings, ledger):
         letters = ledger.dead_letters
         number = len(letters) if every else len(set(letter_ids))
         picked = operation.chosen(letters, letter_ids, every=every)
@@ -172,18 +169,9 @@ def _goes_on(letter_id: str, sub: str) -> bool:
 
 @contextmanager
 def _opened() -> Iterator[tuple[Settings, Ledger]]:
-    settings = settings_of_command()
-    ledger = open_ledger(settings, connect_once(settings.ledger_url, A_PERSONS_PATIENCE))
     try:
-        yield settings, ledger
-    finally:
-        ledger.redis.close()
-
-
-@contextmanager
-def _letter_errors() -> Iterator[None]:
-    try:
-        yield
+        with connected() as (settings, redis):
+            yield settings, open_ledger(settings, redis)
     except operation.UnknownLetter as error:
         raise click.ClickException(str(error)) from None
 
@@ -219,14 +207,12 @@ def _print_table(settings: Settings, letters: DeadLetters, limit: int) -> None:
     if not newest:
         say("There are no dead letters.")
         return
-    table = Table("id", "kept at (UTC)", "task", "reason", box=None, pad_edge=False)
-    table.columns[0].no_wrap = table.columns[1].no_wrap = True
+    rows = []
     for kept in newest:
         task = kept.letter.task.removeprefix("conferencing.")
         reason = redaction.mask(kept.sealed or kept.letter.reason)
-        texts = (Text(shown(_head(text))) for text in (task, reason))
-        table.add_row(kept.letter_id, second(kept.at), *texts)
-    Console().print(table)
+        rows.append((kept.letter_id, second(kept.at), _head(task), _head(reason)))
+    say_table(("id", "kept at (UTC)", "task", "reason"), rows, unbroken=2)
     if len(letters) > len(newest):
         say_lines(f"\n{len(letters)} in all; use --limit to show more.")
     say_lines("\n`reconciler dead-letters show ID` shows one, `replay ID` sends it again.")

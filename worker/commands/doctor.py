@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator, Sequence
 
 import click
-from rich.console import Console
 
 from config.settings import SettingsError
-from worker.commands.output import json_text
+from config.terminal import Line, shown
+from worker.commands.output import json_text, say_wrapped
 from worker.commands.setup import check_layout, settings_of_role
 from worker.doctor.examination import examine, misread, unreadable
-from worker.doctor.finding import Health
-from worker.doctor.report import show
+from worker.doctor.finding import Finding, Health
 from worker.ledger.layout import NewerLedger
+from worker.wording import amount
+
+STYLES = {Health.OK: "green", Health.WARNING: "yellow", Health.WRONG: "red", Health.SKIPPED: "dim"}
 
 
 @click.command()
@@ -36,6 +39,23 @@ def doctor(as_json: bool) -> None:
     if as_json:
         click.echo(json_text([finding.as_json for finding in findings], indent=2))
     else:
-        show(findings, Console())
+        for line in finding_lines(findings, below=sys.stdout.isatty()):
+            say_wrapped(line)
     if any(finding.health is Health.WRONG for finding in findings):
         sys.exit(1)
+
+
+def finding_lines(findings: Sequence[Finding], *, below: bool) -> Iterator[Line]:
+    """The findings and how many are faults; the fix of each stands `below` it, or else behind it."""
+    for finding in findings:
+        head = [(f"{finding.health.value:<9}", STYLES[finding.health]), (f"{finding.name:<16}", "")]
+        what, fix = shown(finding.what), shown(f"-> {finding.fix}") if finding.fix else ""
+        if below and fix:
+            yield [*head, (what, "")]
+            yield [(" " * 25, ""), (fix, "")]
+        else:
+            yield [*head, (f"{what} {fix}".rstrip(), "")]
+    faults = sum(finding.health is Health.WRONG for finding in findings)
+    doubts = sum(finding.health is Health.WARNING for finding in findings)
+    yield []
+    yield [(f"{amount(faults, 'fault')}, {amount(doubts, 'warning')}.", "")]

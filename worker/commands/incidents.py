@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.text import Text
 
-from config.terminal import shown
 from worker.bootstrap import Services
 from worker.commands.ledger import ledger_of_command
-from worker.commands.output import json_text, say
+from worker.commands.output import json_text, say, say_some, say_styled
 from worker.commands.setup import confirm
 from worker.ledger.incidents import Incident
 from worker.mail.advice import headline
-from worker.mail.compose import Candidate
+from worker.mail.compose import Candidate, RemovedProfile
 from worker.run.deciding import NOT_OPEN, Picked, Plan, carry_out, plan_for
 from worker.run.incidents import Figures, figures
 from worker.wording import amount, provider, utc
@@ -36,17 +32,14 @@ def incidents(as_json: bool) -> None:
     if as_json:
         click.echo(json_text({"incidents": [_as_json(*each) for each in found]}, indent=2))
         return
-    console = Console()
     for incident, size in found:
         told = f"told {utc(incident.told_at)}" if incident.told_at else "not told yet"
         soonest = f", the soonest {utc(size.soonest)}" if size.soonest else ""
-        what = headline(incident.kind, incident.provider)
-        console.print(Text(shown(f"{incident.incident_id}  {what}")), soft_wrap=True)
+        say(f"{incident.incident_id}  {headline(incident.kind, incident.provider)}")
         counts = f"{amount(size.events, 'event')} of {amount(size.accounts, 'account')}{soonest}"
         if incident.is_of_fleet:
             counts = "the whole fleet"
-        since = f"since {utc(incident.opened_at)}, {told}"
-        console.print(Text(f"  {counts}; {since}", style="dim"), soft_wrap=True)
+        say_styled([(f"  {counts}; since {utc(incident.opened_at)}, {told}", "dim")])
     if not found:
         say("None.")
 
@@ -91,15 +84,15 @@ def choose_for_incident(services: Services, incident_id: str, to: str, by: str, 
 def _show(plan: Plan, to: str) -> None:
     events = sum(removed.events for removed, _ in plan.chosen)
     say(f"Will set {to} for {amount(events, 'event')} of {amount(len(plan.chosen), 'removed profile')}:")
-    for removed, candidate in plan.chosen[:SHOWN]:
-        ids = shlex.join((removed.sub, removed.profile_id))
-        say(f"  {ids} -> {candidate.to_profile_id}{_named(candidate)}")
-    _more(plan.chosen)
+    chosen = [f"{_ids(removed)} -> {each.to_profile_id}{_named(each)}" for removed, each in plan.chosen]
+    say_some(chosen, SHOWN)
     if plan.left:
         say("Left as they are, as this is not possible for them, or not the only one of its service:")
-        for removed in plan.left[:SHOWN]:
-            say(f"  {shlex.join((removed.sub, removed.profile_id))}")
-        _more(plan.left)
+        say_some([_ids(removed) for removed in plan.left], SHOWN)
+
+
+def _ids(removed: RemovedProfile) -> str:
+    return shlex.join((removed.sub, removed.profile_id))
 
 
 def _named(candidate: Candidate) -> str:
@@ -107,8 +100,3 @@ def _named(candidate: Candidate) -> str:
         return ""
     name = f", {candidate.profile_name}" if candidate.profile_name else ""
     return f" ({provider(candidate.provider_name)}{name})"
-
-
-def _more(lines: Sequence[Any]) -> None:
-    if len(lines) > SHOWN:
-        say(f"  and {len(lines) - SHOWN:,} more")

@@ -16,11 +16,9 @@ from rich.table import Table
 from config.settings import Settings, SettingsError, load_settings
 from config.terminal import shown
 from worker.bootstrap import make_letters, make_mailer
+from worker.commands.ledger import ledger_of_command
 from worker.commands.output import json_text, say, say_lines, say_not_tracked, suggest
-from worker.commands.setup import settings_of_command
 from worker.diagnosis.model import Cause
-from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
-from worker.ledger.opening import keyless_ledger
 from worker.ledger.records import EventKey
 from worker.mail.letters import LETTERS, FallbackEmail, Letter, Letters, UserEmail, samples
 from worker.mail.smtp import MailError
@@ -70,17 +68,20 @@ def preview(
     send_to: str | None,
 ) -> None:
     """Show a letter about made-up meetings or a real event. The link in it is always made up."""
-    settings = settings_of_command() if event else load_settings()
+    settings = load_settings()
     written = make_letters(settings)
     if reminder and letter == "fallback":
         raise click.UsageError("The letter fallback has no reminder.")
     made_up = (each for kind, each in samples(locale) if kind == letter)
     email = next(each for each in made_up if (getattr(each, "reminder", 0) > 0) is reminder)
     if event:
-        email = _about(settings, email, *event, locale=locale)
+        email = _about(email, *event, locale=locale)
     if send_to:
         email = replace(email, reader=replace(email.reader, address=send_to))
-    finished = _written(written, email)
+    try:
+        finished = written.write(email)
+    except ValueError as error:
+        raise SettingsError(f"The letter cannot be written: {error}.") from None
     if as_html:
         click.echo(finished.html)
     else:
@@ -92,19 +93,9 @@ def preview(
         _send(settings, written, finished)
 
 
-def _written(written: Letters, email: UserEmail) -> Letter:
-    try:
-        return written.write(email)
-    except ValueError as error:
-        raise SettingsError(f"The letter cannot be written: {error}.") from None
-
-
-def _about(
-    settings: Settings, email: UserEmail, sub: str, calendar_id: str, event_id: str, *, locale: str | None
-) -> UserEmail:
+def _about(email: UserEmail, sub: str, calendar_id: str, event_id: str, *, locale: str | None) -> UserEmail:
     """The same letter about a tracked event, to its account's user."""
-    with connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis:
-        ledger = keyless_ledger(redis, settings)
+    with ledger_of_command() as ledger:
         stored = ledger.find(sub, EventKey(calendar_id, event_id))
         account = ledger.account(sub)
     if stored is None:

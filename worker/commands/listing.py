@@ -24,20 +24,17 @@ from worker.wording import moment, utc
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class _Moment(click.ParamType[str]):
-    """A time, or a duration from now on."""
+def moment_option(name: str, about: str) -> Callable[[F], F]:
+    """An option that takes a time, or a duration from now on, and keeps it as it was given."""
 
-    name = "time or duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+    def checked(text: str) -> str:
         try:
-            moment(value, datetime.now(UTC))
+            moment(text, datetime.now(UTC))
         except ValueError as error:
-            self.fail(f"It {error}.", param, ctx)
-        return str(value)
+            raise click.BadParameter(f"It {error}.") from None
+        return text
 
-
-MOMENT = _Moment()
+    return click.option(name, type=checked, metavar="TIME OR DURATION", help=about)
 
 
 def conditions(command: F) -> F:
@@ -50,7 +47,7 @@ def conditions(command: F) -> F:
             click.option("--account", metavar="SUB", help="Of this account."),
             click.option("--provider", metavar="NAME", help="Of this conferencing service, such as zoom."),
             click.option("--incident", metavar="ID", help="Of this incident (`reconciler incidents`)."),
-            click.option("--starts-before", type=MOMENT, help="That start before then."),
+            moment_option("--starts-before", "That start before then."),
         ]
     ):
         command = option(command)

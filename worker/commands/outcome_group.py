@@ -13,12 +13,9 @@ from typing import Any
 
 import click
 from redis.exceptions import RedisError
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from config.durations import parse_duration
-from config.terminal import shown
+from worker.commands.console import say_table
 from worker.commands.ledger import ledger_of_command
 from worker.commands.output import json_text, say
 from worker.commands.setup import check_ids, confirm, list_by_default
@@ -26,33 +23,27 @@ from worker.diagnosis.times import parse_instant
 from worker.ledger.connection import refusal
 from worker.ledger.ledger import Ledger
 from worker.ledger.outgoing import OutcomeStream
-from worker.ledger.posts import DeadPost
 from worker.wording import amount, second
 
-
-class _Past(click.ParamType[datetime]):
-    """A time, or how long ago that was."""
-
-    name = "time or duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        try:
-            return parse_instant(value)
-        except (ValueError, OverflowError):
-            pass
-        try:
-            return datetime.now(UTC) - parse_duration(value)
-        except (ValueError, OverflowError):
-            why = "It must be a time such as 2026-12-01T09:00:00Z, or how long ago, such as PT6H."
-            self.fail(why, param, ctx)
-
-
-PAST = _Past()
 #: How often to look for new outcomes, and how many are read at once.
 FOLLOW_SECONDS = 0.5
 READ_AT_ONCE = 100
+TIME = "TIME OR DURATION"
 JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print all as JSON.")
 IDS = click.argument("outcome_ids", metavar="[ID]...", nargs=-1)
+
+
+def _past(text: str) -> datetime:
+    """A time, or how long ago that was."""
+    try:
+        return parse_instant(text)
+    except (ValueError, OverflowError):
+        pass
+    try:
+        return datetime.now(UTC) - parse_duration(text)
+    except (ValueError, OverflowError):
+        why = "It must be a time such as 2026-12-01T09:00:00Z, or how long ago, such as PT6H."
+        raise click.BadParameter(why) from None
 
 
 @click.group(invoke_without_command=True)
@@ -117,14 +108,20 @@ def list_outcomes(as_json: bool) -> None:
         click.echo(json_text({"owed": owed, "given_up": [each.as_json for each in dead]}, indent=2))
         return
     if dead:
-        Console().print(_table(dead))
+        rows = []
+        for each in dead:
+            outcome_id, kind = str(each.outcome.get("id")), str(each.outcome.get("type"))
+            rows.append((outcome_id, second(each.at), kind, str(each.tries), each.reason))
+        say_table(("id", "given up at (UTC)", "type", "tries", "reason"), rows, unbroken=2)
     say(f"{amount(owed, 'outcome')} owed, {len(dead)} given up.")
 
 
 @outcomes.command(short_help="Post outcomes again, by id or time.")
 @IDS
-@click.option("--since", type=PAST, help="All from then on: a time, or how long ago, such as PT6H.")
-@click.option("--until", type=PAST, help="With --since: all up to then.")
+@click.option(
+    "--since", type=_past, metavar=TIME, help="All from then on: a time, or how long ago, such as PT6H."
+)
+@click.option("--until", type=_past, metavar=TIME, help="With --since: all up to then.")
 @click.option("--given-up", is_flag=True, help="All that were given up.")
 def replay(
     outcome_ids: Sequence[str], since: datetime | None, until: datetime | None, given_up: bool
@@ -185,13 +182,3 @@ def _named(ledger: Ledger, outcome_ids: Sequence[str]) -> tuple[list[bytes], lis
         if len(found) == len(wanted):
             break
     return list(found.values()), [each for each in outcome_ids if each not in found]
-
-
-def _table(dead: Sequence[DeadPost]) -> Table:
-    table = Table("id", "given up at (UTC)", "type", "tries", "reason", box=None, pad_edge=False)
-    table.columns[0].no_wrap = table.columns[1].no_wrap = True
-    for each in dead:
-        words = (str(each.outcome.get("type")), str(each.tries), each.reason)
-        texts = (Text(shown(word)) for word in (str(each.outcome.get("id")), second(each.at), *words))
-        table.add_row(*texts)
-    return table

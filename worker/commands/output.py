@@ -90,13 +90,12 @@ def say_wrapped(line: Line) -> None:
 
 def say_styled(line: Line, *, err: bool = False) -> None:
     """Print one line in its styles, on a terminal that has any."""
-    stream = sys.stderr if err else sys.stdout
-    if not stream.isatty() or os.environ.get("TERM") in {"dumb", "unknown"}:
-        click.echo("".join(text for text, _ in line), err=err)
-        return
-    colours = {} if os.environ.get("NO_COLOR") else {"yellow": {"fg": "yellow"}}
-    styles: dict[str, dict[str, Any]] = {"bold": {"bold": True}, "dim": {"dim": True}, **colours}
-    click.echo("".join(click.style(text, **styles.get(style, {})) for text, style in line), err=err)
+    styles: dict[str, dict[str, Any]] = {"bold": {"bold": True}, "dim": {"dim": True}}
+    if not os.environ.get("NO_COLOR"):
+        styles |= {"green": {"fg": "green"}, "yellow": {"fg": "yellow"}, "red": {"fg": "red", "bold": True}}
+    styled = "".join(click.style(text, **styles.get(style, {})) for text, style in line)
+    # Otherwise click finds out whether the stream is a terminal.
+    click.echo(styled, err=err, color=False if os.environ.get("TERM") in {"dumb", "unknown"} else None)
 
 
 def width() -> int:
@@ -109,6 +108,14 @@ def width() -> int:
         except OSError:
             continue
     return 80
+
+
+def say_some(lines: Sequence[str], most: int) -> None:
+    """Print the first lines, indented, and how many more there are."""
+    for line in lines[:most]:
+        say(f"  {line}")
+    if len(lines) > most:
+        say(f"  and {len(lines) - most:,} more")
 
 
 def suggest(head: str, commands: Sequence[Sequence[str]]) -> None:

@@ -71,11 +71,8 @@ def probe(
             survey = _survey(asking, sub, calendar, profile, wait, event=not reads_only, yes=yes)
         finally:
             asking.close()
-    except CronofyError as error:
-        say(f"reconciler: {error.reason}", err=True)
-        sys.exit(1)
-    except CannotProbe as why:
-        say(f"reconciler: {why}", err=True)
+    except (CronofyError, CannotProbe) as error:
+        say(f"reconciler: {error}", err=True)
         sys.exit(1)
     if as_json:
         click.echo(json_text(survey.as_json, indent=2))

@@ -5,24 +5,32 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import click
+import structlog
 from celery.bin.beat import beat as celerys_beat
 from celery.bin.worker import worker as celerys_worker
+from redis.exceptions import RedisError
 
+from config.logging import configure_logging
 from config.queues import Queues
-from config.settings import Settings, require_outgoing
+from config.settings import Settings, load_settings, require_cronofy, require_outgoing
 from worker.app import configure
-from worker.bootstrap import refuse_cluster
+from worker.bootstrap import bootstrap, refuse_cluster, weaknesses
 from worker.broker.program import LAST_SECONDS
+from worker.broker.served import check_unserved
 from worker.commands.setup import check_layout, optional, settings_of_role
-from worker.commands.startup import check, settings_for_all
+from worker.host import embedded
 from worker.host.capacity import default_processes
 from worker.host.supervisor import Crew
+from worker.ledger.layout import layout_of
 from worker.status.watch import watch
+
+log = structlog.get_logger()
 
 PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True}
 
@@ -42,13 +50,44 @@ class _Passing(click.Command):
         self._celerys.format_options(click.Context(self._celerys, help_option_names=[]), formatter)
 
 
+@contextmanager
+def _settings_for_all() -> Iterator[tuple[Settings, dict[str, str]]]:
+    """The settings of `up`, and the environment for its children."""
+    settings = load_settings()
+    if settings.redis_url is not None:
+        yield settings, {}
+        return
+    require_cronofy(settings)
+    with embedded.embedded_server(settings.data_dir) as url:
+        settings = embedded.with_embedded_keys(settings.model_copy(update={"redis_url": url}))
+        keys = ",".join(key.get_secret_value() for key in settings.vault_keys)
+        yield settings, {"RECONCILER_REDIS_URL": url, "RECONCILER_VAULT_KEYS": keys}
+
+
+def _check(settings: Settings) -> None:
+    """Fail early on bad settings, a newer ledger or a Redis Cluster; an unfit Redis is a warning."""
+    configure_logging(settings)
+    refuse_cluster(settings)
+    services = bootstrap(settings)
+    try:
+        layout_of(services.ledger.redis, services.ledger.keys)
+        for weakness in weaknesses(services.ledger.redis):
+            log.warning("redis.unfit", reason=weakness)
+    except RedisError as error:
+        # It may come up later: workers wait for it.
+        log.warning("redis.unreachable", reason=type(error).__name__)
+    finally:
+        services.close()
+    check_unserved(settings)
+
+
 @click.command()
 def up() -> None:
     """Run worker and beat, with an embedded Redis if no URL is set."""
     # Until the processes run: a server with much to load takes its time.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with settings_for_all() as (settings, environment):
-        check(settings)
+    with _settings_for_all() as (settings, environment):
+        _check(settings)
         require_outgoing(settings)
         patience = settings.task_time_limit + timedelta(seconds=LAST_SECONDS + 3)
         Crew({"worker": ["worker"], "beat": ["beat"]}, environment, patience).run()
@@ -62,7 +101,7 @@ def worker(context: click.Context) -> None:
     Without --concurrency it has four to eight processes, within the cores and the memory of its container.
     """
     settings = settings_of_role()
-    check(settings)
+    _check(settings)
     if Queues.of(settings.key_prefix).mail in _queues(settings, context.args):
         require_outgoing(settings)
     app = configure(settings)

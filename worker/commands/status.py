@@ -8,7 +8,7 @@ import click
 
 from worker.commands.output import json_text, say_wrapped
 from worker.commands.setup import connected
-from worker.status.snapshot import Status, read_status
+from worker.status.snapshot import read_status
 from worker.status.table import status_json, status_lines
 
 
@@ -21,17 +21,13 @@ def status(watch: bool, as_json: bool) -> None:
         raise click.UsageError("--watch and --json cannot be combined.")
     if watch and not sys.stdout.isatty():
         raise click.UsageError("--watch needs a terminal.")
-
-    def read() -> Status:
-        return read_status(redis, settings)
-
     with connected() as (settings, redis):
         if as_json:
-            click.echo(json_text(status_json(read()), indent=2))
+            click.echo(json_text(status_json(read_status(redis, settings)), indent=2))
         elif watch:
             from worker.status import watching  # noqa: PLC0415 - rich takes long to import
 
-            watching.watch(read, settings.sweep_every)
+            watching.watch(lambda: read_status(redis, settings))
         else:
-            for line in status_lines(read(), settings.sweep_every):
+            for line in status_lines(read_status(redis, settings)):
                 say_wrapped(line)

@@ -11,17 +11,14 @@ from worker.commands.output import say
 @click.command()
 def pause() -> None:
     """Stop every call to Cronofy and every email, fleet-wide; intake continues, and nothing is lost."""
-    _set_paused(True)
+    with ledger_of_command() as ledger:
+        ledger.set_paused(True)
     say("Paused: no calls to Cronofy and no emails until `reconciler resume`.")
 
 
 @click.command()
 def resume() -> None:
     """End a pause: overdue accounts are looked at, the soonest meeting first."""
-    _set_paused(False)
-    say("Resumed.")
-
-
-def _set_paused(paused: bool) -> None:
     with ledger_of_command() as ledger:
-        ledger.set_paused(paused)
+        ledger.set_paused(False)
+    say("Resumed.")

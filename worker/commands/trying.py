@@ -54,12 +54,12 @@ def sandbox(
 
     Emails sent to its SMTP port are on the page /mail. The whole manual is docs/sandbox.md.
     """
-    server = optional("sandbox.server", "sandbox")
+    server, traits_of = optional("sandbox.server", "sandbox"), optional("sandbox.personality", "sandbox")
     if traits:
-        click.echo(server.described_traits())
+        click.echo(traits_of.described_traits())
         return
     try:
-        personality = server.personality_of(choices)
+        personality = traits_of.personality_of(choices)
     except ValueError as wrong:
         raise click.BadParameter(str(wrong), param_hint="--personality") from None
     server.run(host, port, smtp_port, server.SandboxOptions(personality=personality, **options))

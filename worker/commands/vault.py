@@ -5,14 +5,11 @@ from __future__ import annotations
 import sys
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-from config.settings import Settings
+from worker.commands.console import progress
 from worker.commands.output import json_text, say
-from worker.commands.setup import settings_of_command
+from worker.commands.setup import connected
 from worker.cronofy.callbacks import Callbacks
-from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 from worker.ledger.ledger import Ledger
 from worker.ledger.lookup import SCANNED_AT_A_TIME
 from worker.ledger.opening import open_ledger
@@ -28,16 +25,11 @@ def reseal(as_json: bool) -> None:
 
     Safe beside a running fleet, and may be ended and repeated at any time. Exits with 1 if anything is left.
     """
-    settings = settings_of_command()
-    console = Console(stderr=True)
-    columns = (TextColumn("Resealing, {task.fields[seen]:,} values"), BarColumn(), TaskProgressColumn())
-    with (
-        connect_once(settings.ledger_url, A_PERSONS_PATIENCE) as redis,
-        Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress,
-    ):
+    with connected() as (settings, redis), progress("Resealing, {task.fields[seen]:,} values") as bar:
         ledger = open_ledger(settings, redis)
-        channels, callbacks = 0, _callbacks(settings, ledger)
-        task = progress.add_task("", total=redis.dbsize(), seen=0)
+        channels = 0
+        callbacks = Callbacks(settings.webhook_url, ledger.vault) if settings.webhook_url else None
+        task = bar.add_task("", total=redis.dbsize(), seen=0)
         seen = 0
 
         def advance(step: list[Sealed]) -> None:
@@ -46,7 +38,7 @@ def reseal(as_json: bool) -> None:
             accounts = [each.name for each in step if each.kind is Kind.CREDENTIALS]
             if callbacks:
                 channels += sum(_moves(ledger, callbacks, sub) for sub in accounts)
-            progress.update(task, advance=SCANNED_AT_A_TIME, seen=seen)
+            bar.update(task, advance=SCANNED_AT_A_TIME, seen=seen)
 
         done = reseal_all(ledger, settings.lease, advance)
     shut, busy = done.pop("shut", 0), done.pop("busy", 0)
@@ -64,10 +56,6 @@ def reseal(as_json: bool) -> None:
         say(f"{amount(busy, 'account')} could not be resealed yet: repeat the command.", err=True)
     if shut or busy:
         sys.exit(1)
-
-
-def _callbacks(settings: Settings, ledger: Ledger) -> Callbacks | None:
-    return Callbacks(settings.webhook_url, ledger.vault) if settings.webhook_url else None
 
 
 def _moves(ledger: Ledger, callbacks: Callbacks, sub: str) -> bool:

@@ -62,13 +62,10 @@ def examine_fleet(settings: Settings) -> Iterator[Finding]:
 
 def _finding(trouble: Trouble) -> Finding:
     verdict = wrong if trouble.words.is_grave else warning
-    return verdict(trouble.words.name, trouble.what, f"{trouble.words.fix}{_typed(trouble)}")
-
-
-def _typed(trouble: Trouble) -> str:
-    """The command, if the advice does not have it already and it is not this one."""
-    command = trouble.command
-    return "" if command in trouble.words.fix or command == "reconciler doctor" else f": {command}"
+    fix, command = trouble.words.fix, trouble.command
+    if command not in fix and command != "reconciler doctor":
+        fix += f": {command}"
+    return verdict(trouble.words.name, trouble.what, fix)
 
 
 def _why_silent(status: Status) -> str | None:
@@ -84,7 +81,7 @@ def _awaits_worker(name: str, status: Status) -> bool:
     """Whether nothing can be said of it before there is a worker."""
     if name == "queues":
         return _waiting(status) > 0
-    return name == "beat" and status.sweep_is_late(status.sweep_every)
+    return name == "beat" and status.sweep_is_late
 
 
 def _waiting(status: Status) -> int:

@@ -8,6 +8,7 @@ from redis.exceptions import RedisError
 
 from config.queues import Queues
 from config.settings import Settings
+from worker.doctor.finding import Finding, warning
 from worker.doctor.servers import PATIENCE
 from worker.ledger.connection import connect_once
 from worker.ledger.figures import read_figures
@@ -15,8 +16,6 @@ from worker.ledger.keys import Keys
 
 #: The queues whose tasks call Cronofy: only to send mail takes no call.
 CALLING = ("urgent", "intake", "looks")
-#: What to do about a warning that is one only because of `done_elsewhere`.
-ELSEWHERE = "run the doctor on the host of such a worker, too"
 
 
 def done_elsewhere(settings: Settings, *queues: str) -> bool:
@@ -29,3 +28,11 @@ def done_elsewhere(settings: Settings, *queues: str) -> bool:
     names = [getattr(Queues.of(settings.key_prefix), queue) for queue in queues]
     hosts = {host for name in names for host in consumers.get(name, ())}
     return bool(hosts) and gethostname() not in hosts
+
+
+def fault_here(fault: Finding, theirs: str, settings: Settings, *queues: str) -> Finding:
+    """The fault; only a warning if `theirs` is what other hosts do, whose workers take from these queues."""
+    if not done_elsewhere(settings, *queues):
+        return fault
+    what = f"{fault.what.rstrip('.')}; other hosts' workers {theirs}"
+    return warning(fault.name, what, "run the doctor on the host of such a worker, too")

@@ -22,7 +22,7 @@ from worker.cronofy.errors import CronofyError, OutOfBudget, Unreachable, Untrus
 from worker.cronofy.http import Deadline
 from worker.cronofy.way_out import http_client
 from worker.doctor.finding import Finding, ok, skipped, warning, wrong
-from worker.doctor.hosts import CALLING, ELSEWHERE, done_elsewhere
+from worker.doctor.hosts import CALLING, done_elsewhere, fault_here
 from worker.host.private import is_open
 from worker.ledger.connection import connect_once
 from worker.ledger.figures import origins_asked
@@ -35,6 +35,7 @@ PATIENCE = timedelta(seconds=5)
 #: A refresh token that nobody has; Cronofy refuses it only after accepting our client (reference §7).
 NOBODYS_TOKEN = "reconciler-doctor-asks-whether-its-client-is-known"  # noqa: S105 - not a secret
 
+NO_WAY_OUT = "not asked: the environment's proxies or certificates cannot be used"
 CREDENTIALS = "correct RECONCILER_CRONOFY_CLIENT_ID and RECONCILER_CRONOFY_CLIENT_SECRET"
 
 
@@ -83,11 +84,11 @@ def _client(services: Services, origin: str) -> Iterator[Finding]:
         yield wrong("cronofy", f"{host}: {error.reason}", fix)
         return
     except CronofyError as error:
-        if isinstance(error, Unreachable) and done_elsewhere(services.settings, *CALLING):
-            yield warning("cronofy", f"{host}: {error.reason} Other hosts' workers call it", ELSEWHERE)
-            return
         fix = "check Cronofy's status page, and any proxies and firewalls on the way"
-        yield wrong("cronofy", f"{host}: {error.reason}", fix)
+        fault = wrong("cronofy", f"{host}: {error.reason}", fix)
+        if isinstance(error, Unreachable):
+            fault = fault_here(fault, "call it", services.settings, *CALLING)
+        yield fault
         return
     # Cronofy checks the grant only after accepting the client.
     refused_secrets = sum(answer != "invalid_grant" for answer in answers)
@@ -178,13 +179,10 @@ def examine_mail(settings: Settings) -> Iterator[Finding]:
     except ValueError:
         yield skipped("mail", "RECONCILER_SMTP_URL or one of our addresses is invalid")
     except MailError as error:
-        what = str(error).partition(";")[0]
+        fix = "correct RECONCILER_SMTP_URL or RECONCILER_MAIL_FROM, or fix the mail server"
+        fault = wrong("mail", str(error).partition(";")[0], fix)
         # A fault of the configuration, such as a wrong password, is one everywhere.
-        if error.retry_after is None and done_elsewhere(settings, "mail"):
-            yield warning("mail", f"{what}; other hosts' workers send the mail", ELSEWHERE)
-        else:
-            fix = "correct RECONCILER_SMTP_URL or RECONCILER_MAIL_FROM, or fix the mail server"
-            yield wrong("mail", what, fix)
+        yield fault_here(fault, "send the mail", settings, "mail") if error.retry_after is None else fault
     else:
         yield ok("mail", "the server answers and accepts our login and sender")
 
@@ -237,19 +235,22 @@ def examine_outcome_url(settings: Settings) -> Iterator[Finding]:
         yield warning("outcome URL", f"{amount(owed, 'outcome')} not taken yet, tried again", "see the log")
 
 
+def _status_of(url: str) -> int:
+    """The status of the answer to a GET; its body, which may have any length, is not read."""
+    with http_client(timeout=PATIENCE.total_seconds()) as http, http.stream("GET", url) as answer:
+        return answer.status_code
+
+
 def _reached(name: str, url: str, settings: Settings) -> Iterator[Finding]:
     """Whether anything answers at a receiver's address: a GET is no webhook, so its answer says no more."""
     try:
-        with http_client(timeout=PATIENCE.total_seconds()) as http, http.stream("GET", url) as answer:
-            status = answer.status_code
+        status = _status_of(url)
     except SettingsError:
-        yield skipped(name, "not asked: the environment's proxies or certificates cannot be used")
+        yield skipped(name, NO_WAY_OUT)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        what = f"cannot be reached ({type(error).__name__})"
-        if done_elsewhere(settings, "mail"):
-            yield warning(name, f"{what}; other hosts' workers post to it", ELSEWHERE)
-        else:
-            yield wrong(name, what, "start the receiver, or correct its address")
+        fix = "start the receiver, or correct its address"
+        fault = wrong(name, f"cannot be reached ({type(error).__name__})", fix)
+        yield fault_here(fault, "post to it", settings, "mail")
     else:
         if status in {502, 503, 504}:
             yield warning(name, f"answers {status}", "find out what is wrong with the receiver")
@@ -265,17 +266,14 @@ def examine_webhook(settings: Settings) -> Iterator[Finding]:
     url = origin_of(settings.webhook_url) + PATH
     fix = "start reconciler serve, and point RECONCILER_WEBHOOK_URL at it"
     try:
-        # Only the status is read: a body may have any length.
-        with http_client(timeout=PATIENCE.total_seconds()) as http, http.stream("GET", url) as answer:
-            status = answer.status_code
+        status = _status_of(url)
     except SettingsError:
-        yield skipped("webhook", "not asked: the environment's proxies or certificates cannot be used")
-        return
+        yield skipped("webhook", NO_WAY_OUT)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         yield warning("webhook", f"cannot be reached from here ({type(error).__name__})", fix)
-        return
-    # `reconciler serve` allows only POST there.
-    if status == 405:
-        yield ok("webhook", "answers")
     else:
-        yield wrong("webhook", f"answers {status}, so it is not reconciler serve", fix)
+        # `reconciler serve` allows only POST there.
+        if status == 405:
+            yield ok("webhook", "answers")
+        else:
+            yield wrong("webhook", f"answers {status}, so it is not reconciler serve", fix)

@@ -44,11 +44,8 @@ def examine_broker(settings: Settings) -> Iterator[Finding]:
         except RedisError:
             yield skipped("broker", "the ledger's Redis, which is unavailable")
         else:
-            yield (
-                skipped("broker", "the ledger's Redis, which takes no writes")
-                if no_writes
-                else ok("broker", "the ledger's Redis")
-            )
+            found = skipped("broker", "the ledger's Redis, which takes no writes")
+            yield found if no_writes else ok("broker", "the ledger's Redis")
         return
     try:
         if is_redis(settings.broker):
@@ -74,7 +71,10 @@ def _fitness(name: str, redis: Redis) -> Iterator[Finding]:
         words = WORDS[kind_of(no_writes) or Kind.REDIS_AWAY]
         yield wrong(name, words.sentence, words.fix)
         return
-    faults = [*weaknesses(redis), *_troubles(info)]
+    faults = list(weaknesses(redis))
+    limit, used = int(info.get("maxmemory") or 0), int(info["used_memory"])
+    if used > FULL * limit > 0:
+        faults.append(f"{used / limit:.0%} of maxmemory is used, and at 100% every write fails: raise it")
     for fault in faults:
         what, _, fix = fault.rpartition(": ")
         yield wrong(name, what, fix)
@@ -82,14 +82,6 @@ def _fitness(name: str, redis: Redis) -> Iterator[Finding]:
         kind = "Valkey" if info.get("server_name") == "valkey" else "Redis"
         version = info.get("valkey_version") or info.get("redis_version")
         yield ok(name, f"{kind} {version}, append-only file, evicts nothing")
-
-
-def _troubles(info: dict[str, Any]) -> Iterator[str]:
-    """What can go wrong on a well-configured server, each with its fix after the last colon."""
-    limit = int(info.get("maxmemory") or 0)
-    if limit and int(info["used_memory"]) > FULL * limit:
-        used = int(info["used_memory"]) / limit
-        yield f"{used:.0%} of maxmemory is used, and at 100% every write fails: raise it"
 
 
 def _distance(distance: Distance) -> Iterator[Finding]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from config.settings import Settings
 from worker.diagnosis.causes import INDIRECT
 from worker.diagnosis.model import Cause, Remedy, State
 from worker.ledger.records import Account, Acknowledgement, Episode, TrackedEvent, Write, began, from_ms
@@ -27,18 +28,6 @@ class Delivery(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """The settings that an answer mentions."""
-
-    grace: timedelta
-    reminders: tuple[timedelta, ...]
-    replacement: str
-    dry_run: bool = False
-    #: The last resort is on.
-    fallback: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Case:
     """One event, with everything an answer about it needs; times are the ledger's."""
 
@@ -47,7 +36,7 @@ class Case:
     event: TrackedEvent
     account: Account
     now: datetime
-    rules: Rules
+    settings: Settings
     #: Of the newest email of `episode`; None if there is none.
     delivery: Delivery | None = None
     #: When an operator paused the fleet.
@@ -66,7 +55,6 @@ class Case:
 
     @property
     def state(self) -> State:
-        """Where the event stands."""
         return State(self.answer["state"])
 
     @property
@@ -93,7 +81,6 @@ class Case:
 
     @property
     def detail(self) -> Mapping[str, Any]:
-        """The diagnosis' detail."""
         detail: Mapping[str, Any] = self.answer["detail"]
         return detail
 
@@ -133,7 +120,7 @@ class Case:
     @property
     def next_reminder(self) -> datetime | None:
         """When the next reminder is due, if one is."""
-        return next_reminder(self.episode, self.rules.reminders) if self.episode else None
+        return next_reminder(self.episode, self.settings.relink_reminders) if self.episode else None
 
     @property
     def write(self) -> Write | None:

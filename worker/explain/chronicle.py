@@ -156,7 +156,7 @@ def _plans(case: Case) -> Iterator[str]:
         looks = "look" if case.event.failures == 1 else f"{case.event.failures} looks"
         yield f"The last {looks} failed; nothing is concluded from that."
     yield from _last_resort(case)
-    if case.rules.dry_run:
+    if case.settings.dry_run:
         yield "Dry run: nothing is written to Cronofy, and nothing is sent."
     elif case.cause is Cause.CREDENTIALS_EXPIRED or case.answer["remedy"] == Remedy.CONNECT_EMAIL:
         yield from _mailing(case)
@@ -170,7 +170,7 @@ def _plans(case: Case) -> Iterator[str]:
 
 def _last_resort(case: Case) -> Iterator[str]:
     planned = case.detail.get("last_resort")
-    if not case.rules.fallback or case.unseen:
+    if not case.settings.fallback or case.unseen:
         return
     if planned is None:
         yield "The last resort is on, but nothing of it is left that fits this event."
@@ -204,33 +204,33 @@ def _mailing(case: Case) -> Iterator[str]:
         yield f"Next reminder email: {utc(case.next_reminder)}, unless the user {done} first."
 
 
-def support_can(case: Case) -> str:
-    """What a support person can do now."""
+def what_helps(case: Case) -> tuple[str, str]:
+    """What a support person can do now, and what an operator can: commands, settings, whom to ask."""
+    refused = case.cause is Cause.ACCOUNT_UNAUTHORIZED
     if case.state is State.ASSIGNED:
-        return "Nothing more. The link is in the calendar entry."
-    if case.event.parked and case.cause is not Cause.ACCOUNT_UNAUTHORIZED:
-        return "Send the answer above, and ask the operator when it will be fixed."
-    if case.cause is Cause.ACCOUNT_UNAUTHORIZED and case.never_connected:
-        return "Nothing the customer can do: ask the operator why the account was not connected."
+        return "Nothing more. The link is in the calendar entry.", "Nothing. The outcome is in the stream."
+    if case.event.parked and not refused:
+        return (
+            "Send the answer above, and ask the operator when it will be fixed.",
+            "See `reconciler dead-letters`, fix what its traceback shows, and replay it.",
+        )
+    if refused and case.never_connected:
+        return (
+            "Nothing the customer can do: ask the operator why the account was not connected.",
+            "Send conferencing.connect_account the account's tokens: it was never connected here.",
+        )
     if case.lacks_token:
-        return "Nothing the customer can do: ask the operator why the application gives no access token."
-    return TABLE[case.cause].support if case.cause else "Wait for the first look."
-
-
-def operator_can(case: Case) -> str:
-    """What an operator can do: commands, settings, whom to ask."""
-    if case.state is State.ASSIGNED:
-        return "Nothing. The outcome is in the stream."
-    if case.state is State.PENDING and case.cause is not Cause.ACCOUNT_UNAUTHORIZED:
-        if case.event.parked:
-            return "See `reconciler dead-letters`, fix what its traceback shows, and replay it."
-        if case.paused_since is not None:
-            return "End the pause with `reconciler resume`."
+        return (
+            "Nothing the customer can do: ask the operator why the application gives no access token.",
+            "Send conferencing.connect_account the account's next access_token, with its expires_in.",
+        )
     if case.cause is None:
-        return "Wait. If looks are late, check `reconciler status`: is there a worker, and beat?"
-    if case.cause is Cause.ACCOUNT_UNAUTHORIZED and case.never_connected:
-        return "Send conferencing.connect_account the account's tokens: it was never connected here."
-    if case.lacks_token:
-        return "Send conferencing.connect_account the account's next access_token, with its expires_in."
-    row = TABLE[case.cause]
-    return f"{row.operator} Possible reasons: {row.perhaps}." if row.perhaps else row.operator
+        support = "Wait for the first look."
+        operator = "Wait. If looks are late, check `reconciler status`: is there a worker, and beat?"
+    else:
+        row = TABLE[case.cause]
+        support = row.support
+        operator = f"{row.operator} Possible reasons: {row.perhaps}." if row.perhaps else row.operator
+    if case.state is State.PENDING and case.paused_since is not None and not refused:
+        operator = "End the pause with `reconciler resume`."
+    return support, operator

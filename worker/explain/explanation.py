@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from textwrap import wrap
-from typing import Any
 
 from redis import Redis
 
 from config.settings import Settings
 from config.terminal import Line, shown
 from worker.diagnosis.model import Cause, State
-from worker.explain.case import Case, Delivery, Rules
-from worker.explain.chronicle import following, history, history_of, operator_can, support_can
+from worker.explain.case import Case, Delivery
+from worker.explain.chronicle import following, history, history_of, what_helps
 from worker.explain.reply import reply
 from worker.explain.suggestions import Ids, nearest
 from worker.ledger.ledger import Ledger
 from worker.ledger.lookup import is_known
 from worker.ledger.opening import keyless_ledger
 from worker.ledger.outgoing import Outbox
-from worker.ledger.records import Account, EventKey, TrackedEvent, Untracked, from_ms
+from worker.ledger.records import Episode, EventKey, Untracked, from_ms
 from worker.reconcile.answer import Explained, recorded_answer
-from worker.reconcile.episodes import connect_key
 from worker.wording import line, second, utc
 
 
@@ -70,35 +68,23 @@ def recorded_case(
         return None
     account = ledger.account(sub)
     answer = found.answer if found else recorded_answer(sub, stored.event, account.lost)
-    return Case(
+    case = Case(
         answer=answer,
         event=stored.event,
         account=account,
         now=ledger.now(),
-        rules=Rules(
-            settings.grace,
-            settings.relink_reminders,
-            settings.replacement,
-            settings.dry_run,
-            fallback=bool(settings.fallback),
-        ),
-        delivery=_delivery(ledger, account, stored.event, answer),
+        settings=settings,
         paused_since=ledger.paused_since(),
         live=found is not None and found.live,
         acknowledged=ledger.acknowledgement(sub, key),
     )
+    return replace(case, delivery=_delivery(Outbox(ledger), case.episode))
 
 
-def _delivery(
-    ledger: Ledger, account: Account, event: TrackedEvent, answer: dict[str, Any]
-) -> Delivery | None:
-    key = connect_key(answer)
-    profile_id = answer["detail"].get("profile_id") or event.profile_id or ""
-    episode = account.connects.get(key) if key else account.memo.episodes.get(profile_id)
+def _delivery(outbox: Outbox, episode: Episode | None) -> Delivery | None:
     if episode is None or not episode.mail_ids:
         return None
     newest = episode.mail_ids[-1]
-    outbox = Outbox(ledger)
     if outbox.holds(newest):
         return Delivery.QUEUED
     if outbox.went_nowhere(newest):
@@ -138,7 +124,7 @@ def sections(case: Case) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     entries = [(f"{second(entry.at)} ", entry.text) for entry in history(case)]
     yield "History (UTC)", entries
     yield "What happens next", [("-", sentence) for sentence in following(case)]
-    yield "What you can do", [("support ", support_can(case)), ("operator", operator_can(case))]
+    yield "What you can do", list(zip(("support ", "operator"), what_helps(case), strict=True))
     yield "Particulars", [(f"{name:<8}", line(text, 3000)) for name, text in particulars(case)]
 
 

@@ -47,7 +47,7 @@ def reply(case: Case) -> Reply:
     fixed = TABLE[case.cause].reply
     if fixed is None:
         why, following = BUILDERS[case.cause](case)
-        other_link = case.answer["remedy"] == Remedy.FALLBACK and not case.rules.dry_run
+        other_link = case.answer["remedy"] == Remedy.FALLBACK and not case.settings.dry_run
         return why, _OTHER_LINK if other_link else following
     why, following = (sentence.format(link=_link(case), start=case.start) for sentence in fixed)
     return why, following
@@ -56,18 +56,18 @@ def reply(case: Case) -> Reply:
 def _unseen(case: Case) -> Reply:
     if case.event.failures:
         why = "This meeting has not been checked yet, because its calendar could not be reached."
-        return why, _waiting(case, "Nothing needs to be done, as we keep trying")
-    if case.event.attempts:
+    elif case.event.attempts:
         why = "This meeting could not be checked yet, because of an error on our side."
-        return why, _waiting(case, "Nothing needs to be done, as we keep trying")
-    why = "This meeting is waiting for its first check."
-    return why, _waiting(case, "Nothing needs to be done", "we will check it")
+    else:
+        waits = _waiting(case, "Nothing needs to be done", "we will check it")
+        return "This meeting is waiting for its first check.", waits
+    return why, _waiting(case, "Nothing needs to be done, as we keep trying")
 
 
 def _generating(case: Case) -> Reply:
     asked_at = from_ms(case.event.asked_at)
-    if case.now - asked_at < case.rules.grace:
-        usual = _length(case.rules.grace)
+    if case.now - asked_at < case.settings.grace:
+        usual = _length(case.settings.grace)
         why = f"The {_link(case)} for this meeting is still being created, which may take up to {usual}."
         return why, _waiting(case, "Nothing needs to be done, as the link appears automatically")
     why = (
@@ -89,7 +89,7 @@ def _expired(case: Case) -> Reply:
         )
     why = f"This account's {connection} {perhaps}, so no link can be created for this meeting."
     service = f"the {case.calendar}" if case.calendar else case.service or "the conferencing service"
-    if case.episode is None and not case.rules.dry_run and not case.live:
+    if case.episode is None and not case.settings.dry_run and not case.live:
         why = f"{_first(service)} was disconnected from this account, but has been reconnected since."
         return why, _waiting(case, "Nothing needs to be done, as the link is created automatically")
     return why, _emailed(case, f"reconnect {service}")
@@ -98,7 +98,7 @@ def _expired(case: Case) -> Reply:
 def _emailed(case: Case, doing: str) -> str:
     """What became of the email with the link, to whoever is to do that."""
     episode = case.episode
-    if case.rules.dry_run:
+    if case.settings.dry_run:
         return f"Please {doing}; {_THEN}."
     if episode is None:
         return _waiting(case, f"Our next check will email a link to {doing}", "it is due")
@@ -150,7 +150,7 @@ def _removed(case: Case) -> Reply:
     why = f"The {connection} this meeting was set up with {seems} removed from the account"
     choose = f"Please open the meeting and choose which conferencing it should use; {_THEN}."
     if case.answer["remedy"] == Remedy.REASSIGN_PROFILE:
-        return f"{why}.", choose if case.rules.dry_run else _switching(case)
+        return f"{why}.", choose if case.settings.dry_run else _switching(case)
     if case.detail.get("to_profile_id"):
         return f"{why}, and this meeting is one that we cannot safely change ourselves.", choose
     if case.answer["remedy"] == Remedy.CONNECT_EMAIL:
@@ -158,7 +158,9 @@ def _removed(case: Case) -> Reply:
         return f"{why}, and there is none that could replace it.", doing
     if case.detail.get("chosen_by"):
         return f"{why}, and what our team chose instead cannot be used now.", choose
-    if case.rules.replacement == "never" or (service is None and case.rules.replacement == "same_provider"):
+    if case.settings.replacement == "never" or (
+        service is None and case.settings.replacement == "same_provider"
+    ):
         return f"{why}, and we do not replace it automatically.", choose
     count = len(case.detail.get("candidates", ()))
     if count > 1:

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 from redis import Redis
-from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
+from redis.exceptions import BusyLoadingError, RedisError, ResponseError
 
 from config.settings import Settings, SettingsError, is_vault_key
 from worker.host.parent import end_with_parent
@@ -33,6 +33,15 @@ from worker.host.private import make_private
 START_SECONDS = 15.0
 #: How long the server of a killed `up` may take to end.
 LEFT_OVER_SECONDS = 10.0
+CONFIG = """\
+bind 127.0.0.1
+port {port}
+requirepass {password}
+appendonly yes
+appendfsync everysec
+save ""
+maxmemory-policy noeviction
+"""
 
 
 def find_binary() -> str:
@@ -61,10 +70,8 @@ def running_url(data_dir: Path) -> str | None:
     except (OSError, ValueError):
         # None was started here, or the file is damaged.
         return None
-    try:
+    with client:
         return url if _answer(client) else None
-    finally:
-        client.close()
 
 
 @contextlib.contextmanager
@@ -75,54 +82,36 @@ def embedded_server(data_dir: Path) -> Iterator[str]:
     """
     binary = find_binary()
     with _held(data_dir) as lock:
-        yield from _serve(binary, data_dir, lock)
-
-
-def _serve(binary: str, data_dir: Path, lock: int) -> Iterator[str]:
-    port, password = free_port(), secrets.token_urlsafe(24)
-    url = f"redis://:{password}@127.0.0.1:{port}/0"
-    config, address = data_dir / "embedded.conf", data_dir / "embedded.url"
-    with naming(data_dir):
-        write_private(
-            config,
-            "\n".join(
-                [
-                    "bind 127.0.0.1",
-                    f"port {port}",
-                    f"requirepass {password}",
-                    "appendonly yes",
-                    "appendfsync everysec",
-                    'save ""',
-                    "maxmemory-policy noeviction",
-                    "",
-                ]
-            ),
-        )
-        # One that a killed `up` left behind.
-        address.unlink(missing_ok=True)
-        log = open(data_dir / "embedded.log", "ab", opener=partial(os.open, mode=0o600))  # noqa: SIM115 - closed below
-    # In its own session: Ctrl-C is for the workers, which still need the server to finish.
-    process = subprocess.Popen(  # noqa: S603 - our own binary and file
-        [binary, str(config.resolve())],
-        # It keeps its data where it is started: the path need not be quoted.
-        cwd=data_dir,
-        stdout=log,
-        stderr=log,
-        start_new_session=True,
-        pass_fds=[lock],
-        # Its files are for this user, wherever they are.
-        umask=0o077,
-        preexec_fn=end_with_parent,  # noqa: PLW1509 - no thread has been started yet
-    )
-    log.close()
-    try:
+        port, password = free_port(), secrets.token_urlsafe(24)
+        url = f"redis://:{password}@127.0.0.1:{port}/0"
+        config, address = data_dir / "embedded.conf", data_dir / "embedded.url"
         with naming(data_dir):
-            os.pwrite(lock, f"{os.getpid()} {process.pid}".encode(), 0)
-        _wait_for(url, process, data_dir, address)
-        yield url
-    finally:
-        address.unlink(missing_ok=True)
-        _end(process)
+            write_private(config, CONFIG.format(port=port, password=password))
+            # One that a killed `up` left behind.
+            address.unlink(missing_ok=True)
+            log = open(data_dir / "embedded.log", "ab", opener=partial(os.open, mode=0o600))  # noqa: SIM115 - closed below
+        # In its own session: Ctrl-C is for the workers, which still need the server to finish.
+        process = subprocess.Popen(  # noqa: S603 - our own binary and file
+            [binary, str(config.resolve())],
+            # It keeps its data where it is started: the path need not be quoted.
+            cwd=data_dir,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            pass_fds=[lock],
+            # Its files are for this user, wherever they are.
+            umask=0o077,
+            preexec_fn=end_with_parent,  # noqa: PLW1509 - no thread has been started yet
+        )
+        log.close()
+        try:
+            with naming(data_dir):
+                os.pwrite(lock, f"{os.getpid()} {process.pid}".encode(), 0)
+            _wait_for(url, process, data_dir, address)
+            yield url
+        finally:
+            address.unlink(missing_ok=True)
+            _end(process)
 
 
 def with_embedded_keys(settings: Settings) -> Settings:
@@ -242,8 +231,6 @@ def _answer(client: Redis) -> str | None:
         client.ping()
     except BusyLoadingError:
         return "loading"
-    except AuthenticationError:
-        return None
     except ResponseError:
         return "ready"
     except RedisError:
@@ -254,8 +241,7 @@ def _answer(client: Redis) -> str | None:
 def _wait_for(url: str, process: subprocess.Popen[bytes], data_dir: Path, address: Path) -> None:
     """Wait until the server answers, note its address, and wait until its data are loaded, however much."""
     deadline = time.monotonic() + START_SECONDS
-    client = _client(url)
-    try:
+    with _client(url) as client:
         while process.poll() is None and time.monotonic() < deadline:
             answer = _answer(client)
             if answer and not address.exists():
@@ -266,8 +252,6 @@ def _wait_for(url: str, process: subprocess.Popen[bytes], data_dir: Path, addres
             if answer == "loading":
                 deadline = time.monotonic() + START_SECONDS
             time.sleep(0.02)
-    finally:
-        client.close()
     raise SettingsError(
         f"The embedded server on port {urlsplit(url).port} did not start: see {data_dir / 'embedded.log'}."
     )

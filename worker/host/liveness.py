@@ -40,28 +40,26 @@ class Living:
     age_seconds: float
 
 
-class LivenessFile:
-    """One process's file; OSError if it cannot be created."""
+def create_file(role: str) -> Callable[[], None]:
+    """Create this process's file, and remove those of dead ones; returns what writes to it, or OSError."""
+    directory = liveness_dir()
+    with suppress(FileExistsError):
+        directory.mkdir(mode=0o700)
+    if not _is_ours(directory):
+        raise PermissionError(f"{directory} is not a directory of this user alone")
+    living(role, remove_dead=True)
+    # Locked before it gets its name, so that nobody takes it for a dead one's.
+    hidden = directory / f".{role}-{os.getpid()}"
+    file = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
-    def __init__(self, role: str) -> None:
-        """Create this process's file, and remove those of dead ones."""
-        directory = liveness_dir()
-        with suppress(FileExistsError):
-            directory.mkdir(mode=0o700)
-        if not _is_ours(directory):
-            raise PermissionError(f"{directory} is not a directory of this user alone")
-        living(role, remove_dead=True)
-        # Locked before it gets its name, so that nobody takes it for a dead one's.
-        hidden = directory / f".{role}-{os.getpid()}"
-        self._file = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self.write()
-        hidden.rename(directory / f"{role}-{os.getpid()}")
-
-    def write(self) -> None:
-        """Record that the loop is running."""
+    def write() -> None:
         with suppress(OSError):
-            os.pwrite(self._file, b"%020.3f" % time.monotonic(), 0)
+            os.pwrite(file, b"%020.3f" % time.monotonic(), 0)
+
+    write()
+    hidden.rename(directory / f"{role}-{os.getpid()}")
+    return write
 
 
 def living(role: str, *, remove_dead: bool = False) -> list[Living]:
@@ -83,7 +81,7 @@ def living(role: str, *, remove_dead: bool = False) -> list[Living]:
 def reporter(role: str) -> Callable[[], None]:
     """The function for this process's loop to call; if no file can be kept, it does nothing, logged once."""
     try:
-        return LivenessFile(role).write
+        return create_file(role)
     except OSError as error:
         import structlog  # noqa: PLC0415 - twice the CPU time of everything else `healthcheck` imports
 

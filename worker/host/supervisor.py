@@ -40,12 +40,10 @@ class Crew:
         environment: Mapping[str, str],
         patience: timedelta,
         output: BinaryIO | None = None,
-        stale_seconds: float = STALE_SECONDS,
     ) -> None:
         """`commands` has the arguments of `reconciler` for each name, a role of `healthcheck`.
 
-        On shutdown, each child has `patience` to finish. `output` receives what they print. One whose loop is
-        silent for longer than `stale_seconds` is stuck.
+        On shutdown, each child has `patience` to finish. `output` receives what they print.
         """
         self._commands = commands
         self._environment = {**os.environ, **environment}
@@ -53,7 +51,6 @@ class Crew:
         self._output = output
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._ending = False
-        self._stale_seconds = stale_seconds
         self._next_look = 0.0
         self._suspects: set[int] = set()
 
@@ -103,7 +100,7 @@ class Crew:
         stuck = set()
         for name, child in self._children.items():
             for each in living(name):
-                if each.pid == child.pid and each.age_seconds > self._stale_seconds:
+                if each.pid == child.pid and each.age_seconds > STALE_SECONDS:
                     stuck.add(child.pid)
                     if child.pid in self._suspects:
                         log.error("process.stuck", process=name, seconds=round(each.age_seconds))
@@ -123,16 +120,16 @@ class Crew:
                 os.waitpid(ended.si_pid, 0)
 
     def _start(self, name: str) -> None:
-        if not self._ending:
+        if self._ending:
+            return
+        self._children[name] = subprocess.Popen(  # noqa: S603 - our own program
             # -P: nothing in the working directory is taken for a module of ours.
-            command = [sys.executable, "-P", "-m", "worker.cli", *self._commands[name]]
-            self._children[name] = subprocess.Popen(  # noqa: S603 - our own program
-                command,
-                env=self._environment,
-                stdout=self._output,
-                stderr=self._output,
-                preexec_fn=end_with_parent,  # noqa: PLW1509 - no thread has been started yet
-            )
+            [sys.executable, "-P", "-m", "worker.cli", *self._commands[name]],
+            env=self._environment,
+            stdout=self._output,
+            stderr=self._output,
+            preexec_fn=end_with_parent,  # noqa: PLW1509 - no thread has been started yet
+        )
 
     def _end(self, _signal: int, _frame: FrameType | None) -> None:
         self._ending = True

@@ -31,11 +31,7 @@ class Row:
     """The meetings that have something in common, by how they began."""
 
     name: str
-    links: Mapping[Link, int]
-
-    def began(self, link: Link) -> int:
-        """How many began so."""
-        return self.links.get(link, 0)
+    links: Counter[Link]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +42,6 @@ class Report:
 
     @property
     def first(self) -> date:
-        """The first day."""
         return self.days[0].date
 
     @property
@@ -55,19 +50,19 @@ class Report:
         return self.days[-1].date
 
     @property
-    def links(self) -> Mapping[Link, int]:
+    def links(self) -> Counter[Link]:
         """All meetings, by how they began."""
         return links_of(self.days)
 
     @property
     def possible(self) -> int:
         """Meetings that could have had their link."""
-        return self.links.get(Link.WITH, 0) + self.links.get(Link.WITHOUT, 0)
+        return self.links[Link.WITH] + self.links[Link.WITHOUT]
 
     @property
     def share(self) -> float | None:
         """Which part of them began with it, from 0 to 1; None if there are none."""
-        return self.links.get(Link.WITH, 0) / self.possible if self.possible else None
+        return self.links[Link.WITH] / self.possible if self.possible else None
 
     @property
     def causes(self) -> tuple[Row, ...]:
@@ -76,12 +71,10 @@ class Report:
 
     @property
     def done(self) -> tuple[Row, ...]:
-        """By what we did."""
         return self._by(lambda meeting: meeting.done.value)
 
     @property
     def providers(self) -> tuple[Row, ...]:
-        """By service."""
         return self._by(lambda meeting: meeting.provider)
 
     @property
@@ -128,10 +121,10 @@ class Report:
             for meeting, number in day.meetings.items():
                 rows.setdefault(name(meeting), Counter())[meeting.link] += number
         found = (Row(each, links) for each, links in rows.items() if links.total() > 0)
-        return tuple(sorted(found, key=lambda row: (-sum(row.links.values()), row.name)))
+        return tuple(sorted(found, key=lambda row: (-row.links.total(), row.name)))
 
 
-def links_of(days: Iterable[Day]) -> Mapping[Link, int]:
+def links_of(days: Iterable[Day]) -> Counter[Link]:
     """The meetings of these days, by how they began."""
     links: Counter[Link] = Counter()
     for day in days:
@@ -175,7 +168,7 @@ def sentences(report: Report) -> list[str]:
             f"times ({part})."
         )
     calls = f"{deeds['calls']:,} calls to Cronofy"
-    if total := sum(links.values()):
+    if total := links.total():
         calls += f", {deeds['calls'] / total:.1f} for each meeting"
     return [*found, f"{calls}; {deeds['mails']:,} emails."]
 
@@ -186,5 +179,5 @@ def percent(part: float) -> str:
     return "99.9 %" if shown == "100.0" and part < 1 else f"{shown.removesuffix('.0')} %"
 
 
-def _counts(links: Mapping[Link, int]) -> dict[str, int]:
-    return {link.value: links.get(link, 0) for link in Link}
+def _counts(links: Counter[Link]) -> dict[str, int]:
+    return {link.value: links[link] for link in Link}

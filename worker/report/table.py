@@ -33,6 +33,6 @@ def report_lines(report: Report) -> Iterator[str]:
             yield ""
             yield f"{heading:<44}{'with link':>12}{'without':>12}{'too late':>12}"
         for text, row in rows:
-            numbers = "".join(f"{row.began(link):>12,}" for link in Link)
+            numbers = "".join(f"{row.links[link]:>12,}" for link in Link)
             # A long name has its numbers on the next line.
             yield f"{text:<44}{numbers}" if len(text) <= 43 else f"{text}\n{'':<44}{numbers}"

@@ -70,7 +70,7 @@ def _email(address: str, report: Report, board_url: str | None) -> ReportEmail:
             (
                 heading,
                 tuple(
-                    (text, row.began(Link.WITH), row.began(Link.WITHOUT), row.began(Link.TOO_LATE))
+                    (text, row.links[Link.WITH], row.links[Link.WITHOUT], row.links[Link.TOO_LATE])
                     for text, row in rows
                 ),
             )

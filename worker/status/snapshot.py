@@ -14,7 +14,7 @@ from worker.broker.queues import known_queue_lengths
 from worker.diagnosis.model import Cause
 from worker.ledger.connection import why_no_writes
 from worker.ledger.distance import Distance, measure
-from worker.ledger.figures import Figures, Spent, Starting, read_figures
+from worker.ledger.figures import Figures, Spent, read_figures
 from worker.ledger.keys import Keys
 from worker.wording import spoken
 
@@ -97,10 +97,11 @@ class Status(Figures):
         """How long ago the last sweep was; below 0 if the server's clock was set back since."""
         return _seconds_since(self.last_sweep_at, self.at)
 
-    def sweep_is_late(self, every: timedelta) -> bool:
+    @property
+    def sweep_is_late(self) -> bool:
         """Whether beat, or a worker for its ticks, is missing; no age can be below 0."""
         ago = self.last_sweep_seconds
-        return ago is None or not -1 <= ago <= (LATE_SWEEPS * every + LATE_BY).total_seconds()
+        return ago is None or not -1 <= ago <= (LATE_SWEEPS * self.sweep_every + LATE_BY).total_seconds()
 
     @property
     def last_sweep(self) -> str:
@@ -115,8 +116,7 @@ class Status(Figures):
     @property
     def by_cause(self) -> Mapping[Cause, int]:
         """All pending events by cause; those not looked at yet count as `generating`."""
-        unseen = {Cause.GENERATING: self.unseen}
-        return {cause: self.causes[cause] + unseen.get(cause, 0) for cause in Cause}
+        return {**self.causes, Cause.GENERATING: self.causes[Cause.GENERATING] + self.unseen}
 
     @property
     def as_json(self) -> dict[str, Any]:
@@ -149,7 +149,17 @@ class Status(Figures):
             "dead_letters_dropped": sum(self.letters_dropped.values()),
             "oldest_pending_seconds": self.oldest_pending_seconds,
             "soonest_start": _rfc3339(self.soonest_start),
-            "soonest": [_starting(starting) for starting in self.soonest],
+            "soonest": [
+                {
+                    "sub": each.sub,
+                    "calendar_id": each.calendar_id,
+                    "event_id": each.event_id,
+                    "start": _rfc3339(each.start),
+                    # One not looked at yet, as in `explain`.
+                    "cause": each.cause or Cause.GENERATING,
+                }
+                for each in self.soonest
+            ],
             "budget": self.budget.as_json,
             "mail": {
                 "queued": self.mail_queued,
@@ -200,17 +210,6 @@ def _budget(settings: Settings, spent: tuple[Spent, ...]) -> BudgetUse:
         failed=sum(each.failed for each in ours),
         clock=max((each.clock for each in ours), key=abs, default=0.0),
     )
-
-
-def _starting(starting: Starting) -> dict[str, Any]:
-    """An event not looked at yet is `generating`, as in `explain`."""
-    return {
-        "sub": starting.sub,
-        "calendar_id": starting.calendar_id,
-        "event_id": starting.event_id,
-        "start": _rfc3339(starting.start),
-        "cause": (starting.cause or Cause.GENERATING).value,
-    }
 
 
 def _seconds_since(moment: datetime | None, now: datetime) -> float | None:

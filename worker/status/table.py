@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any
 
 from config.terminal import Line, shown
 from worker.diagnosis.cause_table import UNSEEN, label
 from worker.diagnosis.model import Cause
-from worker.ledger.figures import Starting
 from worker.status.snapshot import Status
 from worker.status.trouble import failed_calls, troubles
 from worker.wording import amount, spoken, utc
@@ -19,9 +17,7 @@ from worker.wording import amount, spoken, utc
 SHOWN = 5
 
 
-def status_lines(
-    status: Status, sweep_every: timedelta, starting: int = SHOWN, *, brief: bool = False
-) -> Iterator[Line]:
+def status_lines(status: Status, starting: int = SHOWN, *, brief: bool = False) -> Iterator[Line]:
     """The whole table; whatever needs an operator is coloured.
 
     `starting` is how many of the events that start next it has; a brief one has no cause without an event.
@@ -29,7 +25,7 @@ def status_lines(
     yield _headline(status)
     yield from _attention(status)
     yield []
-    for name, text, well in _rows(status, sweep_every):
+    for name, text, well in _rows(status):
         yield [(f"{name:<14}", "dim"), (text, "" if well else "yellow")]
     yield []
     yield [(f"{'cause':<20}{'pending':>11}", "dim")]
@@ -63,7 +59,7 @@ def _attention(status: Status) -> Iterator[Line]:
         yield [("    ", ""), (each.command, "dim")]
 
 
-def _rows(status: Status, sweep_every: timedelta) -> Iterator[tuple[str, str, bool]]:
+def _rows(status: Status) -> Iterator[tuple[str, str, bool]]:
     """Name, text, and whether all is well."""
     yield "settled", f"{status.assigned:,} assigned, {status.closed:,} closed", True
     owing = f", {status.without_token:,} waiting for an access token" if status.without_token else ""
@@ -82,7 +78,7 @@ def _rows(status: Status, sweep_every: timedelta) -> Iterator[tuple[str, str, bo
         f"{status.workers:,}" if status.workers else "none seen in the last 30 s",
         status.workers > 0,
     )
-    yield "last sweep", *_sweep(status, sweep_every)
+    yield "last sweep", status.last_sweep, not status.sweep_is_late or status.no_writes is not None
     parked = f", {amount(status.parked, 'event')} parked" if status.parked else ""
     dropped = sum(status.letters_dropped.values())
     lost = f", {dropped:,} more dropped" if dropped else ""
@@ -100,22 +96,14 @@ def _budget(status: Status) -> tuple[str, bool]:
     return (f"{used}; {failed}", False) if failed else (used, True)
 
 
-def _sweep(status: Status, sweep_every: timedelta) -> tuple[str, bool]:
-    return status.last_sweep, not status.sweep_is_late(sweep_every) or status.no_writes is not None
-
-
 def _next(status: Status, most: int) -> Iterator[Line]:
-    if not status.soonest[:most]:
-        return
-    yield []
-    yield [("Next to start without a link", "bold")]
+    if status.soonest[:most]:
+        yield []
+        yield [("Next to start without a link", "bold")]
     for starting in status.soonest[:most]:
         cause = starting.cause.value if starting.cause else UNSEEN
         when = f"in {spoken(starting.start - status.at)}"
         yield [(f"  {when:<16}{utc(starting.start)}  {cause}", "")]
-        yield [("    ", ""), (_ids(starting), "dim")]
-
-
-def _ids(starting: Starting) -> str:
-    """The ids as arguments of `reconciler explain`."""
-    return shown(shlex.join((starting.sub, starting.calendar_id, starting.event_id)))
+        # As arguments of `reconciler explain`.
+        ids = shlex.join((starting.sub, starting.calendar_id, starting.event_id))
+        yield [("    ", ""), (shown(ids), "dim")]

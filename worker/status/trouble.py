@@ -11,7 +11,6 @@ from config.queues import Queues
 from worker.diagnosis.model import Cause
 from worker.ledger.connection import kind_of
 from worker.ledger.dead_letters import MOST
-from worker.ledger.figures import Outage
 from worker.ledger.records import CRONOFY_FAILING, NO_BUDGET
 from worker.status.snapshot import Status
 from worker.trouble import WORDS, Kind, Words
@@ -119,15 +118,10 @@ def _stopped(status: Status) -> Iterator[Trouble]:
             yield Trouble(Kind.NO_BUDGET, f"for {since}{where}")
     if budget.paused_until is not None:
         yield Trouble(Kind.CRONOFY_PAUSE, f"no calls for {spoken(budget.paused_until - status.at)}")
-    elif is_used_up(status) and status.due:
+    elif status.due and budget.used_last_minute >= USED_UP * budget.per_minute:
         used = f"{budget.used_last_minute:,} of {budget.per_minute:,} in the last minute"
         waiting = amount(status.due, "account waits", "accounts wait")
         yield Trouble(Kind.BUDGET_SPENT, f"{used}, and {waiting}")
-
-
-def is_used_up(status: Status) -> bool:
-    """Whether no more routine looks begin at present."""
-    return status.budget.used_last_minute >= USED_UP * status.budget.per_minute
 
 
 def _processes(status: Status) -> Iterator[Trouble]:
@@ -146,23 +140,21 @@ def _processes(status: Status) -> Iterator[Trouble]:
     for queue, length in status.queues.items():
         if queue not in unconsumed and (length or 0) > PILE:
             yield Trouble(Kind.QUEUE_GROWS, f"{length:,} wait on {queue}")
-    if Queues(*status.queues).looks not in unconsumed and status.sweep_is_late(status.sweep_every):
+    if Queues(*status.queues).looks not in unconsumed and status.sweep_is_late:
         last = f"the last one was {status.last_sweep}" if status.last_sweep_at else "there was none yet"
         yield Trouble(Kind.SWEEPS_STOPPED, last)
 
 
 def _outages(status: Status) -> Iterator[Trouble]:
     for outage in status.outages:
-        if outage.provider is not None:
-            yield _outage(outage, outage.provider, status)
-
-
-def _outage(outage: Outage, name: str, status: Status) -> Trouble:
-    since, where = spoken(_since(outage.since, status)), f" ({outage.data_center})"
-    waiting = f"{amount(outage.events, 'event waits', 'events wait')} for it, and a few are looked at for all"
-    if outage.kind == Cause.PROVIDER_OUTAGE:
-        return Trouble(Kind.SERVICE_FAILING, f"{provider(name)}, for {since}{where}; {waiting}")
-    return Trouble(Kind.PROFILES_LAPSED, f"{provider(name)}, {since} ago{where}; {waiting}")
+        if outage.provider is None:
+            continue
+        kind, when = Kind.PROFILES_LAPSED, f"{spoken(_since(outage.since, status))} ago"
+        if outage.kind == Cause.PROVIDER_OUTAGE:
+            kind, when = Kind.SERVICE_FAILING, f"for {spoken(_since(outage.since, status))}"
+        waiting = amount(outage.events, "event waits", "events wait")
+        where = f"{provider(outage.provider)}, {when} ({outage.data_center})"
+        yield Trouble(kind, f"{where}; {waiting} for it, and a few are looked at for all")
 
 
 def failed_calls(status: Status) -> str | None:
@@ -173,10 +165,8 @@ def failed_calls(status: Status) -> str | None:
 
 def _late(status: Status) -> Iterator[Trouble]:
     if status.late:
-        late = amount(status.late, "account")
-        yield Trouble(
-            Kind.LOOKS_LATE, f"{late}, by up to {spoken(_since(status.late_since, status))}; {_why(status)}"
-        )
+        late, longest = amount(status.late, "account"), spoken(_since(status.late_since, status))
+        yield Trouble(Kind.LOOKS_LATE, f"{late}, by up to {longest}; {_why(status)}")
 
 
 def _why(status: Status) -> str:
@@ -199,9 +189,8 @@ def _mail(status: Status) -> Iterator[Trouble]:
         whose = f"of {refusal.sub}" if refusal.sub else "for escalations"
         yield Trouble(Kind.ADDRESS_REFUSED, f"{refusal.address} {whose}, as {refusal.reason.rstrip('.')}")
     if status.refused_addresses > REFUSALS:
-        yield Trouble(
-            Kind.ADDRESS_REFUSED, f"{amount(status.refused_addresses, 'address', 'addresses')} in all"
-        )
+        addresses = amount(status.refused_addresses, "address", "addresses")
+        yield Trouble(Kind.ADDRESS_REFUSED, f"{addresses} in all")
     if status.outcomes_owed:
         owed = amount(status.outcomes_owed, "is tried again", "are tried again")
         yield Trouble(Kind.OUTCOMES_OWED, owed)
@@ -228,10 +217,8 @@ def _kept(status: Status) -> Iterator[Trouble]:
         yield Trouble(Kind.EVENTS_PARKED, amount(status.parked, "event"))
     dropped = sum(status.letters_dropped.values())
     if status.dead_letters >= MOST:
-        yield Trouble(
-            Kind.LETTERS_FULL,
-            f"{status.dead_letters:,} kept, and {amount(dropped, 'payload')} dropped so far",
-        )
+        lost = f"{amount(dropped, 'payload')} dropped so far"
+        yield Trouble(Kind.LETTERS_FULL, f"{status.dead_letters:,} kept, and {lost}")
     elif status.dead_letters > status.parked:
         # Each parked event has one.
         yield Trouble(Kind.DEAD_LETTERS, amount(status.dead_letters - status.parked, "letter"))
@@ -239,8 +226,5 @@ def _kept(status: Status) -> Iterator[Trouble]:
 
 def _since(moment: datetime, status: Status) -> float:
     """Seconds since then, in whole minutes unless there is none."""
-    return _rounded(max(0.0, (status.at - moment).total_seconds()))
-
-
-def _rounded(seconds: float) -> float:
+    seconds = max(0.0, (status.at - moment).total_seconds())
     return seconds if seconds < 60 else round(seconds / 60) * 60

@@ -6,6 +6,7 @@ Whatever process is there looks: a worker tells that beat is gone, and beat that
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import cast
 
@@ -30,17 +31,13 @@ log = structlog.get_logger()
 
 
 def watch(settings: Settings) -> Callable[[], None]:
-    """A function that looks, to be called every ten seconds; it connects when it is first called."""
-    redis: list[Redis] = []
+    """A function that looks, to be called every ten seconds."""
+    redis = connect_once(settings.ledger_url, PATIENCE)
 
     def look() -> None:
-        if not redis:
-            redis.append(connect_once(settings.ledger_url, PATIENCE))
         # A Redis that is away is told by those that need it.
-        try:
-            tell(redis[0], settings)
-        except RedisError:
-            return
+        with suppress(RedisError):
+            tell(redis, settings)
 
     return look
 

@@ -9,7 +9,6 @@ import time
 import tty
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 
 from redis.exceptions import RedisError
 from rich.console import Console, Group, RenderableType
@@ -26,7 +25,7 @@ REFRESH_SECONDS = 2.0
 QUIT = Text("q to quit", style="dim")
 
 
-def watch(read: Callable[[], Status], sweep_every: timedelta) -> None:
+def watch(read: Callable[[], Status]) -> None:
     """Refresh the table every two seconds until q or Ctrl-C; it shows and waits out an outage of Redis."""
     console = Console()
     table: RenderableType = ""
@@ -38,8 +37,8 @@ def watch(read: Callable[[], Status], sweep_every: timedelta) -> None:
         while True:
             try:
                 status = read()
-                table = _table(status, sweep_every)
-                live.update(Group(QUIT, _fitting(status, sweep_every, console)), refresh=True)
+                table = _table(status)
+                live.update(Group(QUIT, _fitting(status, console)), refresh=True)
             except RedisError as error:
                 why = sentence(error) or f"Redis is unavailable ({type(error).__name__})"
                 away = Text(f"{why.rstrip('.')}; retrying.", style="red")
@@ -49,20 +48,18 @@ def watch(read: Callable[[], Status], sweep_every: timedelta) -> None:
     console.print(table)
 
 
-def _fitting(status: Status, sweep_every: timedelta, console: Console) -> RenderableType:
+def _fitting(status: Status, console: Console) -> RenderableType:
     """The table with as much as the terminal has room for below the line that says how to quit."""
-    table = _table(status, sweep_every)
+    table = _table(status)
     for starting in range(SHOWN, -1, -1):
         if len(console.render_lines(table)) < console.height:
             break
-        table = _table(status, sweep_every, starting, brief=True)
+        table = _table(status, starting, brief=True)
     return table
 
 
-def _table(
-    status: Status, sweep_every: timedelta, starting: int = SHOWN, *, brief: bool = False
-) -> RenderableType:
-    lines = status_lines(status, sweep_every, starting, brief=brief)
+def _table(status: Status, starting: int = SHOWN, *, brief: bool = False) -> RenderableType:
+    lines = status_lines(status, starting, brief=brief)
     # An id may be longer than the terminal is wide.
     return Group(*(Text.assemble(*line, overflow="fold") for line in lines))
 
