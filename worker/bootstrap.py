@@ -121,6 +121,12 @@ def bootstrap(settings: Settings) -> Services:
     ledger = open_ledger(settings)
     policy = policy_of(settings)
     cronofy = _cronofy(settings, ledger)
+    channels = links = None
+    if settings.webhook_url is not None:
+        lasting = max(settings.relink_reminders, default=timedelta(0))
+        links = ConnectLinks(origin_of(settings.webhook_url), ledger.vault, lasting)
+        if not settings.dry_run:
+            channels = Channels(cronofy, Callbacks(settings.webhook_url, ledger.vault))
     looker = Looker(
         ledger=ledger,
         cronofy=cronofy,
@@ -138,11 +144,11 @@ def bootstrap(settings: Settings) -> Services:
             settings.mail_reply_to,
             settings.escalation_email,
             make_letters(settings),
-            _connect_links(settings, ledger),
+            links,
         ),
         failures=Failures(ledger, policy, settings.max_attempts, redaction_of(settings).mask),
         dry_run=settings.dry_run,
-        channels=_channels(settings, cronofy),
+        channels=channels,
         rooms=Rooms(settings.fallback_url, ledger.rooms_key) if settings.fallback_url else None,
     )
     return Services(
@@ -266,20 +272,6 @@ def notifiers_of(settings: Settings) -> tuple[Notifier, ...]:
     """Where operators are told of incidents; SettingsError if an address cannot be used."""
     urls = [url.get_secret_value() for url in settings.escalation_urls]
     return make_notifiers(urls, settings.data_dir / "notify")
-
-
-def _connect_links(settings: Settings, ledger: Ledger) -> ConnectLinks | None:
-    if settings.webhook_url is None:
-        return None
-    reminders = settings.relink_reminders
-    lasting = reminders[-1] if reminders else timedelta(0)
-    return ConnectLinks(origin_of(settings.webhook_url), ledger.vault, lasting)
-
-
-def _channels(settings: Settings, cronofy: Cronofy) -> Channels | None:
-    if settings.webhook_url is None or settings.dry_run:
-        return None
-    return Channels(cronofy, Callbacks(settings.webhook_url, cronofy.ledger.vault))
 
 
 def make_mailer(settings: Settings) -> Mailer:
