@@ -38,7 +38,7 @@ from worker.reconcile.failure import Failures
 from worker.reconcile.look import Looker
 from worker.reconcile.relinks import RelinkRules
 from worker.reconcile.rooms import Rooms
-from worker.ways.notify import Notifier, make_notifiers
+from worker.ways.notify import Notifier
 from worker.ways.signed_post import SignedPost
 
 #: How many accounts one process looks at concurrently. Waiting for Cronofy costs no CPU, but measurements
@@ -270,8 +270,9 @@ def receiver(url: str | None, secrets: Sequence[SecretStr]) -> SignedPost | None
 
 def notifiers_of(settings: Settings) -> tuple[Notifier, ...]:
     """Where operators are told of incidents; SettingsError if an address cannot be used."""
-    urls = [url.get_secret_value() for url in settings.escalation_urls]
-    return make_notifiers(urls, settings.data_dir / "notify")
+    storage = settings.data_dir / "notify"
+    urls = enumerate(settings.escalation_urls, 1)
+    return tuple(Notifier(number, url.get_secret_value(), storage) for number, url in urls)
 
 
 def make_mailer(settings: Settings) -> Mailer:

@@ -79,6 +79,7 @@ def test_the_link_of_an_email_decides_once(world: World) -> None:
     """Opening it changes nothing; who decided and when stands in the history, the incident's too."""
     path = path_of(world)
 
+    assert ask(world.services.settings, path, method="HEAD", headers={}).status_code == 200
     shown = ask(world.services.settings, path, headers={})
     assert (shown.status_code, sent(world)) == (200, [])
     assert "Zoom, Lee (pro_lee)" in shown.text

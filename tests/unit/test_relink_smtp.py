@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.mail.smtp import FileMailer, MailError, SmtpTarget, parse_smtp_url
+from worker.mail.smtp import FileMailer, MailError
+from worker.mail.smtp_url import SmtpTarget, parse_smtp_url
 
 
 def mail(message_id: str = "<mail-1@example.org>", text: str = "Hello\n") -> EmailMessage:

@@ -28,7 +28,7 @@ from redis.exceptions import BusyLoadingError, RedisError, ResponseError
 
 from config.settings import Settings, SettingsError, is_vault_key
 from worker.host.parent import end_with_parent
-from worker.host.private import make_private
+from worker.host.private import make_private, write_private
 
 START_SECONDS = 15.0
 #: How long the server of a killed `up` may take to end.
@@ -86,7 +86,7 @@ def embedded_server(data_dir: Path) -> Iterator[str]:
         url = f"redis://:{password}@127.0.0.1:{port}/0"
         config, address = data_dir / "embedded.conf", data_dir / "embedded.url"
         with naming(data_dir):
-            write_private(config, CONFIG.format(port=port, password=password))
+            write_private(config, CONFIG.format(port=port, password=password).encode())
             # One that a killed `up` left behind.
             address.unlink(missing_ok=True)
             log = open(data_dir / "embedded.log", "ab", opener=partial(os.open, mode=0o600))  # noqa: SIM115 - closed below
@@ -125,7 +125,7 @@ def with_embedded_keys(settings: Settings) -> Settings:
     with naming(settings.data_dir):
         make_private(settings.data_dir)
         if not path.exists():
-            write_private(path, base64.urlsafe_b64encode(os.urandom(32)).decode())
+            write_private(path, base64.urlsafe_b64encode(os.urandom(32)))
         content = path.read_bytes()
     key = content.decode(errors="replace").strip()
     if not is_vault_key(key):
@@ -153,26 +153,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read: all of it and on the disk, or not at all."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(descriptor)
-        beside.rename(path)
-    except OSError:
-        beside.unlink(missing_ok=True)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 @contextlib.contextmanager
@@ -246,7 +226,7 @@ def _wait_for(url: str, process: subprocess.Popen[bytes], data_dir: Path, addres
             answer = _answer(client)
             if answer and not address.exists():
                 with naming(data_dir):
-                    write_private(address, url)
+                    write_private(address, url.encode())
             if answer == "ready":
                 return
             if answer == "loading":

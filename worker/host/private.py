@@ -1,4 +1,4 @@
-"""Directories for what only their owner may read: kept mail, and the embedded server's data."""
+"""Directories and files for what only their owner may read: kept mail, and the embedded server's data."""
 
 from __future__ import annotations
 
@@ -26,3 +26,23 @@ def is_open(directory: Path) -> bool:
         return bool(directory.stat().st_mode & _OTHERS)
     except OSError:
         return False
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file that only its owner can read: all of it and on the disk, or not at all."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+        beside.rename(path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -21,13 +21,18 @@ def connect_redis(settings: Settings) -> Redis:
     return connect(settings.ledger_url, connect_seconds=5, answer_seconds=60, retry=retry)
 
 
+def vault_of(settings: Settings) -> Vault:
+    """The vault with the keys that are set."""
+    return Vault([key.get_secret_value() for key in settings.vault_keys])
+
+
 def open_ledger(settings: Settings, redis: Redis | None = None) -> Ledger:
     """The ledger alone, for code that does not call Cronofy; uses the client `redis` if given."""
     require_vault(settings)
     return Ledger(
         redis or connect_redis(settings),
         settings.key_prefix,
-        Vault([key.get_secret_value() for key in settings.vault_keys]),
+        vault_of(settings),
         settings.history_keep,
         settings.outcomes_keep,
     )

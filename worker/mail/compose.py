@@ -24,13 +24,11 @@ from worker.addresses import address, mailbox
 from worker.diagnosis.model import Cause
 from worker.ledger.records import FLEET
 from worker.mail.advice import WAITING, advice_on, headline
-from worker.mail.letters import Letter, Meeting
+from worker.mail.letters import SUBJECT_LIMIT, Letter, Meeting
 from worker.wording import utc
 
 #: How many events, and removed profiles, an email about an incident lists.
 LISTED_AFFECTED: Final = 20
-
-_SUBJECT_LIMIT: Final = 149
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +210,7 @@ def _message(to: Address, envelope: Envelope, subject: str, text: str, html: str
     message = EmailMessage(policy=_POLICY.clone(utf8=not is_ascii))
     for header, value in addresses.items():
         message[header] = value
-    message["Subject"] = wording.header(subject, _SUBJECT_LIMIT)
+    message["Subject"] = wording.header(subject, SUBJECT_LIMIT)
     message["Date"] = envelope.date
     message["Message-ID"] = envelope.message_id
     if envelope.first:

@@ -37,22 +37,23 @@ class ConnectLink:
     until: datetime
 
 
+@dataclass(frozen=True, slots=True)
 class ConnectLinks:
     """Makes links below one public URL."""
 
-    def __init__(self, origin: str, vault: Vault, lasting: timedelta) -> None:
-        """`origin`: the public URL of `reconciler serve`, without a path of its own."""
-        self._origin = origin
-        self._vault = vault
-        self._lasting = lasting
+    #: The public URL of `reconciler serve`, without a path of its own.
+    origin: str
+    vault: Vault
+    #: Until the last reminder.
+    lasting: timedelta
 
     def of(self, sub: str, provider_name: str, reader: Reader, now: datetime) -> str:
         """The link for this account and service in an email to `reader`, made now."""
-        until = to_ms(now + self._lasting + LONGER)
+        until = to_ms(now + self.lasting + LONGER)
         said = msgpack.packb([sub, provider_name, reader.address, reader.locale, until])
-        token = self._vault.seal(said, _PLACE)
+        token = self.vault.seal(said, _PLACE)
         # Without its padding: mail programs may leave that out of a link.
-        return f"{self._origin}{PATH}/{token.decode().rstrip('=')}"
+        return f"{self.origin}{PATH}/{token.decode().rstrip('=')}"
 
 
 def read_link(vault: Vault, token: str) -> ConnectLink | None:

@@ -7,7 +7,6 @@ the outbox, as its parts; an email to the operator has none.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from email.message import EmailMessage
 from typing import Any
 
@@ -18,43 +17,38 @@ from worker.mail.letters import Letter, Meeting, RelinkEmail, UserEmail
 def parts_of(email: UserEmail, letter: Letter) -> bytes:
     """What the letter was composed of, as JSON; it may hold a link that is a secret."""
     if isinstance(email, RelinkEmail):
-        meetings, kind, reminder = email.meetings, str(email.kind), email.reminder
+        meetings, reminder = email.meetings, email.reminder
         own = {"profile_name": email.profile_name, "link": email.relink_url, "why": None}
     else:
-        meetings, kind, reminder = (email.meeting,), "fallback", 0
+        meetings, reminder = (email.meeting,), 0
         own = {"profile_name": None, "link": email.join_url, "why": letter.parts["why"]}
     parts = {"provider_name": email.provider_name, **own, "meetings": [_meeting(each) for each in meetings]}
-    about = {"kind": kind, "reminder": reminder, "locale": letter.locale, "name": letter.name}
+    about = {"kind": letter.kind, "reminder": reminder, "locale": letter.locale, "name": letter.name}
     return json.dumps({**about, "parts": parts}, ensure_ascii=False).encode()
 
 
 def letter_of(mail_id: str, sub: str, message: EmailMessage, parts: bytes) -> dict[str, Any]:
     """The letter as contract JSON."""
-    known = json.loads(parts)
-    head = {name: known[name] for name in ("kind", "reminder", "locale")}
     return {
         "id": mail_id,
         "sub": sub,
-        **head,
         "to": recipient_of(message),
-        "name": known["name"],
         "subject": str(message["Subject"]),
         "text": _content(message, "plain"),
         "html": _content(message, "html"),
-        "parts": known["parts"],
+        **json.loads(parts),
     }
 
 
 def owed_by(mail_id: str, parts: bytes) -> dict[str, Any]:
     """The same as an outcome may say it: what and about which events, but no text, name, address or link."""
     known = json.loads(parts)
-    meetings: list[Mapping[str, Any]] = known["parts"]["meetings"]
     return {
         "mail_id": mail_id,
         "kind": known["kind"],
         "reminder": known["reminder"],
         "provider_name": known["parts"]["provider_name"],
-        "event_ids": [meeting["event_id"] for meeting in meetings],
+        "event_ids": [meeting["event_id"] for meeting in known["parts"]["meetings"]],
     }
 
 

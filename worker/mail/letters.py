@@ -7,11 +7,13 @@ be the company's own (`RECONCILER_TEMPLATES_DIR`); what they are given is contra
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
+from traceback import extract_tb
 from typing import Any, Final, Literal, TypeAlias
 
 from babel import Locale
@@ -28,7 +30,7 @@ from jinja2 import (
 )
 from jinja2.nodes import EvalContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from worker import wording
 from worker.addresses import address as mail_address
@@ -46,9 +48,9 @@ PARTS: Final = ("subject.txt", "body.txt", "body.html")
 
 #: How many meetings a letter lists, before "and N more".
 LISTED_MEETINGS: Final = 50
-_SUBJECT_LIMIT: Final = 149
-_BUILT_IN: Final = "built-in"
-
+SUBJECT_LIMIT: Final = 149
+_SUFFIXES: Final = (".txt", ".html")
+_LOCALE: Final = re.compile(r"[a-z]{2,3}(_[A-Za-z]{2,4})*")
 
 #: For the account's user, where the last resort can be used: why there was no link.
 #: A cause that is not here has the first one, which is always true.
@@ -183,16 +185,15 @@ class Letters:
         return (*translated(), *sorted(folders - set(translated())))
 
     def write(self, email: UserEmail) -> Letter:
-        """The letter for what one user is told.
+        """The letter for what one user is told; ValueError if the address is not plain.
 
-        ValueError if the address is not plain, or no meeting is affected by what a reminder is about, as then
-        none is due (contract §4, `RECONCILER_RELINK_REMINDERS`).
+        Also if a reminder has no meeting: then none is due (contract §4, `RECONCILER_RELINK_REMINDERS`).
         """
         if isinstance(email, RelinkEmail) and email.reminder and not email.meetings:
             raise ValueError("a reminder needs at least one affected meeting")
         templates = self._templates(email.reader.locale)
         values = self._values(email, templates.language)
-        subject = wording.header(templates.render(f"{values['letter']}.subject.txt", values), _SUBJECT_LIMIT)
+        subject = wording.header(templates.render(f"{values['letter']}.subject.txt", values), SUBJECT_LIMIT)
         values["subject"] = subject
         to = mail_address(email.reader.address)
         return Letter(
@@ -218,24 +219,20 @@ class Letters:
 
     def own_files(self, kind: str) -> list[str]:
         """The company's own files for the parts of a letter, in any language."""
-        places = [(locale, f"{kind}.{part}") for locale in self.languages for part in PARTS]
-        files = {self._templates(locale).own_file(name) for locale, name in places}
+        templates = [self._templates(locale) for locale in self.languages]
+        files = {each.own_file(f"{kind}.{part}") for each in templates for part in PARTS}
         return sorted(file for file in files if file)
 
     def _templates(self, wanted: str | None) -> _Templates:
-        locale = self._locale(wanted)
+        """Of the language that was asked for, if there are letters in it; otherwise of the default."""
+        locale = self._default
+        with suppress(ValueError):
+            asked = parse_locale(wanted or "")
+            locale = asked if self._is_spoken(asked) else locale
         name = str(locale)
         if name not in self._kept:
             self._kept[name] = _Templates(language(locale), self._own)
         return self._kept[name]
-
-    def _locale(self, wanted: str | None) -> Locale:
-        """What was asked for, if there are letters in that language; otherwise the default."""
-        try:
-            locale = parse_locale(wanted or "")
-        except ValueError:
-            return self._default
-        return locale if self._is_spoken(locale) else self._default
 
     def _is_spoken(self, locale: Locale) -> bool:
         return speaks(locale) or bool({str(locale), locale.language} & set(self.languages))
@@ -282,9 +279,6 @@ class Letters:
         }
 
 
-_LOCALE: Final = re.compile(r"[a-z]{2,3}(_[A-Za-z]{2,4})*")
-
-
 def _service(email: RelinkEmail, spoken: Language) -> str:
     """What people call what is to be connected."""
     say = spoken.catalogue.gettext
@@ -325,7 +319,7 @@ class _Templates:
     def __init__(self, spoken: Language, own: Path | None) -> None:
         self.language = spoken
         built_in = PackageLoader("worker.mail", "templates/letters")
-        loaders: list[BaseLoader] = [built_in, PrefixLoader({_BUILT_IN: built_in})]
+        loaders: list[BaseLoader] = [built_in, PrefixLoader({"built-in": built_in})]
         if own is not None:
             names = dict.fromkeys((str(spoken.locale), spoken.locale.language))
             loaders.insert(0, FileSystemLoader([*(own / name for name in names), own]))
@@ -338,7 +332,7 @@ class _Templates:
             lstrip_blocks=True,
             auto_reload=False,  # what was checked at the start is what is used
         )
-        self._environment.globals |= {"gettext": self._gettext(), "ngettext": self._ngettext()}
+        self._environment.globals |= {"gettext": self._gettext, "ngettext": self._ngettext}
         self._environment.filters |= {
             "line": wording.line,
             "bdi": _bdi,
@@ -366,18 +360,14 @@ class _Templates:
         file = self._environment.get_template(name).filename or ""
         return None if Path(file).is_relative_to(Path(__file__).parent) else file
 
-    def _gettext(self) -> Callable[..., str]:
-        def translate(context: EvalContext, message: str, /, **values: Any) -> str:
-            return _filled(context, self.language.catalogue.gettext(message), values)
+    @pass_eval_context
+    def _gettext(self, context: EvalContext, message: str, /, **values: Any) -> str:
+        return _filled(context, self.language.catalogue.gettext(message), values)
 
-        return pass_eval_context(translate)
-
-    def _ngettext(self) -> Callable[..., str]:
-        def translate(context: EvalContext, one: str, many: str, count: int, /, **values: Any) -> str:
-            message = self.language.catalogue.ngettext(one, many, count)
-            return _filled(context, message, {"num": self.language.number(count), **values})
-
-        return pass_eval_context(translate)
+    @pass_eval_context
+    def _ngettext(self, context: EvalContext, one: str, many: str, count: int, /, **values: Any) -> str:
+        message = self.language.catalogue.ngettext(one, many, count)
+        return _filled(context, message, {"num": self.language.number(count), **values})
 
 
 def _filled(context: EvalContext, message: str, values: Mapping[str, Any]) -> str:
@@ -393,19 +383,15 @@ def _bdi(text: str) -> Markup:
 
 
 def _mailto(address: str) -> Markup:
-    return Markup('<a href="mailto:{0}" style="color: inherit">{0}</a>').format(escape(address))
+    return Markup('<a href="mailto:{0}" style="color: inherit">{0}</a>').format(address)
 
 
 def _place(error: Exception, name: str) -> str:
     """Where in which template an error was raised."""
-    place, step = name, error.__traceback__
-    while step is not None:
-        code = step.tb_frame.f_code
-        # Jinja gives the frames of templates their own files and lines.
-        if code.co_filename.endswith((".txt", ".html")):
-            place = f"{code.co_filename}, line {step.tb_lineno}"
-        step = step.tb_next
-    return place
+    # Jinja gives the frames of templates their own files and lines.
+    frames = reversed(extract_tb(error.__traceback__))
+    found = (f"{each.filename}, line {each.lineno}" for each in frames if each.filename.endswith(_SUFFIXES))
+    return next(found, name)
 
 
 def samples(locale: str | None = None) -> Iterator[tuple[str, UserEmail]]:

@@ -42,11 +42,11 @@ def refusal(url: str, allowed_hosts: Sequence[str], trusted_origin: str | None) 
     if host is None:
         return "The relink URL has no valid host."
 
-    trusted = urlsplit(trusted_origin) if trusted_origin else None
-    is_trusted = trusted is not None and host == _host(trusted)
+    trusted = urlsplit(trusted_origin or "")
+    is_trusted = host == _host(trusted)
     if not is_trusted and not any(_is_at_or_below(host, allowed) for allowed in allowed_hosts):
         return f"The relink URL leads to {host[:100]}, which is not among the allowed hosts."
-    if parts.scheme == "http" and not (is_trusted and trusted and trusted.scheme == "http"):
+    if parts.scheme == "http" and not (is_trusted and trusted.scheme == "http"):
         return f"The relink URL leads to {host[:100]} without https."
     return None
 
@@ -61,24 +61,16 @@ def _host(parts: SplitResult) -> str | None:
     host = parts.hostname
     if not host:
         return None
-    if ":" in host:
-        return _ipv6(host)
-    if not host.isascii():
-        try:
-            encoded = host.encode("idna").decode("ascii")
+    try:
+        if ":" in host:
+            return None if "%" in host else str(ip_address(host))
+        if not host.isascii():
+            encoded = host.encode("idna")
             # It must survive the round trip: 'faß' and full-width look-alikes become different names here
             # than in some browsers.
-            is_clean = encoded.encode("ascii").decode("idna") == host
-        except UnicodeError:
-            return None
-        if not is_clean:
-            return None
-        host = encoded
-    return host if _HOST_NAME.fullmatch(host) else None
-
-
-def _ipv6(host: str) -> str | None:
-    try:
-        return None if "%" in host else str(ip_address(host))
+            if encoded.decode("idna") != host:
+                return None
+            host = encoded.decode("ascii")
     except ValueError:
         return None
+    return host if _HOST_NAME.fullmatch(host) else None

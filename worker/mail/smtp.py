@@ -7,15 +7,13 @@ Message-ID lets the recipient's side recognise the duplicate.
 from __future__ import annotations
 
 import binascii
-import os
 import re
 import smtplib
 import socket
 import ssl
 from collections.abc import Collection, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from copy import deepcopy
-from dataclasses import dataclass
 from datetime import timedelta
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -23,15 +21,12 @@ from email.parser import BytesParser
 from email.policy import SMTP
 from enum import StrEnum
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from time import monotonic, time
 from typing import Final, Protocol
 from urllib.parse import quote
 
-from worker.host.private import make_private
-from worker.mail.smtp_url import SmtpTarget, parse_smtp_url
-
-__all__ = ["FileMailer", "MailError", "Mailer", "SmtpMailer", "SmtpTarget", "parse_smtp_url"]
+from worker.host.private import make_private, write_private
+from worker.mail.smtp_url import parse_smtp_url
 
 #: "Authentication required", "too weak", "failed", "needs encryption" (RFC 4954 §6): our configuration is at
 #: fault, whichever command they answer.
@@ -42,6 +37,14 @@ _CONFIGURATION_PAUSE: Final = timedelta(minutes=5)
 
 #: The enhanced status code (RFC 3463) before a reply's text.
 _ENHANCED_CODE: Final = re.compile(rb"[245]\.\d{1,3}\.\d{1,3}(?!\S)")
+
+#: What the server did, by what is raised.
+_BROKEN: Final = {
+    binascii.Error: "gave an invalid answer",
+    TimeoutError: "did not answer in time",
+    ConnectionRefusedError: "refused the connection",
+    socket.gaierror: "could not be found by name",
+}
 
 #: In an email kept as a file: which account it is about, so that it can be erased with it.
 ACCOUNT: Final = "X-Reconciler-Account"
@@ -92,15 +95,7 @@ class FileMailer:
         name = quote(message["Message-ID"].strip("<>"), safe="@") + ".eml"
         try:
             make_private(self._directory)
-            with ExitStack() as on_failure:
-                with NamedTemporaryFile(dir=self._directory, prefix=".", suffix=".tmp", delete=False) as file:
-                    temporary = Path(file.name)
-                    on_failure.callback(temporary.unlink)
-                    file.write(_on_the_wire(message))
-                    file.flush()
-                    os.fsync(file.fileno())
-                temporary.replace(self._directory / name)
-                on_failure.pop_all()
+            write_private(self._directory / name, _on_the_wire(message))
         except OSError as error:
             raise MailError(f"the email could not be written to a file: {error.strerror}") from error
 
@@ -148,26 +143,16 @@ class _Step(StrEnum):
 
 
 class _Smtp(smtplib.SMTP):
-    """Remembers the last reply: smtplib forgets why a login was refused if the server then hangs up."""
+    """A conversation: an open connection, its current step, and its deadline."""
 
+    #: smtplib forgets why a login was refused if the server then hangs up.
     last_reply = (0, b"")
+    step = _Step.CONNECT
+    ends = 0.0
 
     def getreply(self) -> tuple[int, bytes]:
         self.last_reply = super().getreply()
         return self.last_reply
-
-
-class _SmtpOverTls(_Smtp, smtplib.SMTP_SSL):
-    pass
-
-
-@dataclass(slots=True)
-class _Conversation:
-    """An open connection, its current step, and its deadline."""
-
-    smtp: _Smtp
-    ends: float
-    step: _Step = _Step.CONNECT
 
     def begin(self, step: _Step) -> None:
         """Move on to this step; TimeoutError if no time is left for it."""
@@ -178,16 +163,22 @@ class _Conversation:
     def say_hello(self) -> None:
         """Say EHLO, and learn what the server offers."""
         self.begin(_Step.EHLO)
-        reply = self.smtp.ehlo()
+        reply = self.ehlo()
         if reply[0] in {500, 502}:  # an old server, which only knows HELO
-            reply = self.smtp.helo()
+            reply = self.helo()
         _expect_success(reply)
 
-    def name_sender(self, sender: Address, *, in_utf8: bool) -> None:
-        """Begin an email; `in_utf8`: its addresses and headers are, rather than in ASCII."""
+    def name_sender(self, sender: Address, *, in_utf8: bool, ours: bool) -> None:
+        """Begin an email; `in_utf8`: its addresses and headers are, `ours`: because of an address of ours."""
+        if in_utf8 and not self.has_extn("SMTPUTF8"):
+            raise _no_utf8(ours=ours)
         self.begin(_Step.SENDER)
         options = ("SMTPUTF8", "BODY=8BITMIME") if in_utf8 else ()
-        _expect_success(self.smtp.mail(sender.addr_spec, options))
+        _expect_success(self.mail(sender.addr_spec, options))
+
+
+class _SmtpOverTls(_Smtp, smtplib.SMTP_SSL):
+    pass
 
 
 class SmtpMailer:
@@ -213,15 +204,12 @@ class SmtpMailer:
         """
         sender, recipient = (message[name].addresses[0] for name in ("From", "To"))
         content = _on_the_wire(message)
-        in_utf8 = not content.isascii()
         with self._conversation(sender) as talk:
-            if in_utf8 and not talk.smtp.has_extn("SMTPUTF8"):
-                raise _no_utf8(ours=recipient.username.isascii())
-            talk.name_sender(sender, in_utf8=in_utf8)
+            talk.name_sender(sender, in_utf8=not content.isascii(), ours=recipient.username.isascii())
             talk.begin(_Step.RECIPIENT)
-            _expect_success(talk.smtp.rcpt(recipient.addr_spec))
+            _expect_success(talk.rcpt(recipient.addr_spec))
             talk.begin(_Step.CONTENT)
-            reply = talk.smtp.data(content)  # raises if the command itself is refused
+            reply = talk.data(content)  # raises if the command itself is refused
             talk.step = _Step.END
             _expect_success(reply)
 
@@ -234,36 +222,34 @@ class SmtpMailer:
 
         `others`: further addresses that emails of ours will carry.
         """
+        is_ascii = all(address.username.isascii() for address in (sender, *others))
         with self._conversation(sender) as talk:
-            is_ascii = all(address.username.isascii() for address in (sender, *others))
-            if not is_ascii and not talk.smtp.has_extn("SMTPUTF8"):
-                raise _no_utf8(ours=True)
-            talk.name_sender(sender, in_utf8=not is_ascii)
+            talk.name_sender(sender, in_utf8=not is_ascii, ours=True)
 
     @contextmanager
-    def _conversation(self, sender: Address) -> Iterator[_Conversation]:
+    def _conversation(self, sender: Address) -> Iterator[_Smtp]:
         """A logged-in connection; an error's meaning depends on the step where it happens."""
         ends = monotonic() + 3 * self._timeout.total_seconds()
         talk = None
         try:
-            with closing(self._connect(sender)) as smtp:
-                talk = _Conversation(smtp, ends)
+            with closing(self._connect(sender)) as talk:
+                talk.ends = ends
                 talk.say_hello()
                 if self._target.security == "starttls":
                     talk.begin(_Step.STARTTLS)
-                    smtp.starttls(context=self._tls)
+                    talk.starttls(context=self._tls)
                     talk.say_hello()
                 talk.begin(_Step.LOGIN)
                 if self._target.user is not None and self._target.password is not None:
-                    smtp.login(self._target.user, self._target.password)
+                    talk.login(self._target.user, self._target.password)
                 yield talk
                 with suppress(OSError):  # the server has the email, so a failed QUIT does not matter
-                    smtp.quit()
+                    talk.quit()
         # OSError includes smtplib's, whose text may quote addresses and goes no further; binascii.Error is a
         # challenge at login that cannot be decoded.
         except (OSError, binascii.Error) as error:
-            if isinstance(error, smtplib.SMTPServerDisconnected) and talk and talk.smtp.last_reply[0] >= 400:
-                error = smtplib.SMTPResponseException(*talk.smtp.last_reply)
+            if isinstance(error, smtplib.SMTPServerDisconnected) and talk and talk.last_reply[0] >= 400:
+                error = smtplib.SMTPResponseException(*talk.last_reply)
             raise self._judge(talk.step if talk else _Step.CONNECT, error) from None
 
     def _connect(self, sender: Address) -> _Smtp:
@@ -292,16 +278,8 @@ class SmtpMailer:
             return MailError(
                 "the connection to the mail server ended at the message, which may or may not have arrived"
             )
-        if isinstance(error, binascii.Error):
-            what = "gave an invalid answer"
-        elif isinstance(error, TimeoutError):
-            what = "did not answer in time"
-        elif isinstance(error, ConnectionRefusedError):
-            what = "refused the connection"
-        elif isinstance(error, socket.gaierror):
-            what = "could not be found by name"
-        else:
-            what = f"broke off the conversation ({type(error).__name__})"
+        broke_off = f"broke off the conversation ({type(error).__name__})"
+        what = next((what for kind, what in _BROKEN.items() if isinstance(error, kind)), broke_off)
         return MailError(f"the mail server {what}, {step}")
 
 

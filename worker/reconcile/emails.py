@@ -19,7 +19,7 @@ from worker.mail.compose import (
     message_id,
 )
 from worker.mail.connect_links import ConnectLinks
-from worker.mail.handover import kind_of, parts_of
+from worker.mail.handover import parts_of
 from worker.mail.letters import FallbackEmail, Letter, Letters, Meeting, RelinkEmail, UserEmail
 
 
@@ -59,8 +59,8 @@ class Emails:
 
     def _letter(self, mail_id: str, email: UserEmail, now: datetime, due: datetime | None = None) -> Mail:
         letter = self.letters.write(email)
-        parts = parts_of(email, letter)
-        return Mail(mail_id, self.message(mail_id, letter, now).as_bytes(), due, parts, kind_of(parts))
+        message = self.message(mail_id, letter, now).as_bytes()
+        return Mail(mail_id, message, due, parts_of(email, letter), letter.kind)
 
     def message(self, mail_id: str, letter: Letter, now: datetime) -> EmailMessage:
         """A letter to a user as an email."""

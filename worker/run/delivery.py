@@ -21,7 +21,7 @@ from worker.ledger.vault import VaultError
 from worker.mail.compose import read_back, recipient_of
 from worker.mail.handover import kind_of, letter_of, owed_by
 from worker.mail.smtp import MailError
-from worker.ways.letters import ByTask, ByUrl, Publish, Way
+from worker.ways.letters import Publish, Way, by_task, by_url
 from worker.ways.notify import TOLD, Notifier, notice_of
 from worker.ways.signed_post import NotTaken
 
@@ -71,9 +71,9 @@ def way_of(services: Services, publish: Publish | None) -> Way | None:
     if settings.user_mail in {"task", "url"}:
         require_outgoing(settings)
     if settings.user_mail == "task" and settings.mail_key and publish:
-        return ByTask(publish, settings.mail_key.get_secret_value())
+        return by_task(publish, settings.mail_key.get_secret_value())
     if settings.user_mail == "url" and services.mail_receiver:
-        return ByUrl(services.mail_receiver)
+        return by_url(services.mail_receiver)
     return None
 
 
@@ -89,7 +89,7 @@ def _send(services: Services, mail: QueuedMail, way: Way | None) -> bool:
         return False
     try:
         if mail.parts is not None and way is not None:
-            way.send(letter_of(mail.mail_id, mail.sub, message, mail.parts))
+            way(letter_of(mail.mail_id, mail.sub, message, mail.parts))
         else:
             services.mailer.send(message, mail.sub)
             if services.settings.smtp_url is None:

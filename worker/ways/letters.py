@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from cryptography.fernet import Fernet
 
@@ -13,37 +12,26 @@ from worker.ways.signed_post import SignedPost
 
 #: Sends the task that takes letters, under this id, with these arguments.
 Publish = Callable[[str, dict[str, Any]], None]
+#: Takes a letter, or raises NotTaken; one that is sent twice has the same id.
+Way = Callable[[Mapping[str, Any]], None]
 
 
-class Way(Protocol):
-    """Anything that takes a letter, or raises NotTaken; one that is sent twice has the same id."""
+def by_task(publish: Publish, key: str) -> Way:
+    """Through the broker, sealed: it is no place for a link that opens an account.
 
-    def send(self, letter: Mapping[str, Any]) -> None:
-        """Send it."""
+    What the broker raises goes on to the caller.
+    """
 
+    def send(letter: Mapping[str, Any]) -> None:
+        sealed = Fernet(key).encrypt(_text(letter).encode()).decode()
+        publish(letter["id"], {"id": letter["id"], "letter": sealed})
 
-@dataclass(frozen=True, slots=True)
-class ByTask:
-    """Through the broker, sealed: it is no place for a link that opens an account."""
-
-    publish: Publish
-    key: str
-
-    def send(self, letter: Mapping[str, Any]) -> None:
-        """Send it to the task; what the broker raises goes on to the caller."""
-        sealed = Fernet(self.key).encrypt(_text(letter).encode()).decode()
-        self.publish(letter["id"], {"id": letter["id"], "letter": sealed})
+    return send
 
 
-@dataclass(frozen=True, slots=True)
-class ByUrl:
+def by_url(receiver: SignedPost) -> Way:
     """As a signed webhook."""
-
-    receiver: SignedPost
-
-    def send(self, letter: Mapping[str, Any]) -> None:
-        """Post it; NotTaken unless the receiver says that it has it."""
-        self.receiver.send(letter["id"], _text(letter))
+    return lambda letter: receiver.send(letter["id"], _text(letter))
 
 
 def _text(letter: Mapping[str, Any]) -> str:

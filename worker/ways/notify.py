@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,12 +68,11 @@ class Notifier:
             raise SettingsError(
                 "RECONCILER_ESCALATION_URLS needs Apprise: install conferencing-reconciler[notify]."
             ) from None
-        kept = apprise.PersistentStoreMode.FLUSH
         asset = apprise.AppriseAsset(
             app_id="conferencing-reconciler",
             app_desc="conferencing-reconciler",
             storage_path=str(storage),
-            storage_mode=kept,
+            storage_mode=apprise.PersistentStoreMode.FLUSH,
         )
         self._apprise = apprise.Apprise(asset=asset)
         # Otherwise PagerDuty would not resolve what it is told is over.
@@ -98,8 +97,3 @@ class Notifier:
             raise NotTaken(f"the notification failed ({type(error).__name__})") from None
         if not done:
             raise NotTaken("the service did not take the notification")
-
-
-def make_notifiers(urls: Sequence[str], storage: Path) -> tuple[Notifier, ...]:
-    """One for each address."""
-    return tuple(Notifier(number, url, storage) for number, url in enumerate(urls, 1))

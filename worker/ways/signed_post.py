@@ -58,5 +58,4 @@ class SignedPost:
             raise NotTaken(f"the receiver answered {status}")
 
     def close(self) -> None:
-        """Close the connections."""
         self._http.close()

@@ -36,7 +36,8 @@ class Access:
         self._board = _text(settings.board_token)
         self._metrics = _text(settings.metrics_token)
         self._clock = clock
-        self._tries = _Tries()
+        #: How many wrong tokens came from an address, since when; in the order of the first ones.
+        self._wrong: dict[str, tuple[int, float]] = {}
 
     def board(self, request: Request) -> int | None:
         """None if this request may read the board; otherwise the status of the refusal, 401 or 429."""
@@ -72,12 +73,18 @@ class Access:
 
     def _try(self, request: Request, given: str, tokens: list[str]) -> int | None:
         address, now = _address(request), self._clock()
-        if self._tries.are_over(address, now):
+        count, since = self._wrong.get(address, (0, now))
+        if now - since >= TRIES_SECONDS:
+            del self._wrong[address]
+            count, since = 0, now
+        if count >= TRIES:
             return 429
         # All are compared, so that the time tells nothing.
         if any([_same(given, token) for token in tokens]):  # noqa: C419
             return None
-        self._tries.count(address, now)
+        self._wrong[address] = (count + 1, since)
+        if len(self._wrong) > MOST_ADDRESSES:
+            del self._wrong[next(iter(self._wrong))]
         return 401
 
     def _is_session(self, cookie: str) -> bool:
@@ -87,29 +94,6 @@ class Access:
 
     def _seal(self, until: str) -> str:
         return hmac.new(self._board.encode(), f"{COOKIE}:{until}".encode(), hashlib.sha256).hexdigest()
-
-
-class _Tries:
-    """Counts wrong tokens by the address they came from."""
-
-    def __init__(self) -> None:
-        #: How many there were since when; the addresses in the order of their first one.
-        self._wrong: dict[str, tuple[int, float]] = {}
-
-    def are_over(self, address: str, now: float) -> bool:
-        """Whether no more tokens of this address are looked at for now."""
-        count, since = self._wrong.get(address, (0, now))
-        if now - since >= TRIES_SECONDS:
-            del self._wrong[address]
-            return False
-        return count >= TRIES
-
-    def count(self, address: str, now: float) -> None:
-        """Add one."""
-        count, since = self._wrong.get(address, (0, now))
-        self._wrong[address] = (count + 1, since)
-        if len(self._wrong) > MOST_ADDRESSES:
-            del self._wrong[next(iter(self._wrong))]
 
 
 def _credentials(request: Request) -> str | None:

@@ -47,13 +47,9 @@ def build_app(settings: Settings) -> Starlette:
 
     app = Starlette(
         routes=[
-            *webhook.routes(),
-            *probes.routes(),
-            *metrics.routes(),
-            *board.routes(),
-            *SignIn(access).routes(),
-            *connecting.routes(),
-            *deciding.routes(),
+            route
+            for part in (webhook, probes, metrics, board, SignIn(access), connecting, deciding)
+            for route in part.routes()
         ],
         middleware=[Middleware(Headers), Middleware(Crowd)],
         exception_handlers={Exception: _failed},

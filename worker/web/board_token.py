@@ -10,8 +10,8 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from config.settings import Settings, SettingsError
-from worker.host.embedded import naming, write_private
-from worker.host.private import make_private
+from worker.host.embedded import naming
+from worker.host.private import make_private, write_private
 
 #: A token that is set has at least as many characters.
 SHORTEST = 16
@@ -42,7 +42,7 @@ def with_board_token(settings: Settings) -> Settings:
 def _make(path: Path) -> None:
     """Put a new token there, unless another process was faster: then theirs stands."""
     beside = path.with_name(f"{path.name}.{os.getpid()}")
-    write_private(beside, secrets.token_urlsafe(32) + "\n")
+    write_private(beside, f"{secrets.token_urlsafe(32)}\n".encode())
     try:
         with contextlib.suppress(FileExistsError):
             os.link(beside, path)

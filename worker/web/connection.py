@@ -1,9 +1,8 @@
 """Connections that ask for nothing do not stay, and make room for others.
 
 uvicorn waits without end for a request's head and for a client that does not take its answer. Here both have
-a deadline. Where there are too many connections all the same, those that are worth least go: first those that
-have sent nothing, then those in the middle of a head, then of a body, then those that are idle after an
-answer; of each kind the oldest. None goes while it is being answered.
+a deadline. Where there are too many connections all the same, those that are worth least go, of each kind the
+oldest; none while it is being answered.
 """
 
 from __future__ import annotations

@@ -21,14 +21,8 @@ MOST_AT_A_TIME = 256
 BODY_SECONDS = 5.0
 #: How many bodies may be on their way, as each holds memory. One more, and the oldest is given up.
 MOST_BODIES = 512
-#: No task takes more.
-LARGEST_BODY = LARGEST_PAYLOAD
 #: Cronofy is not known to honour it, but a proxy or a person may.
 RETRY_AFTER = {"Retry-After": "5"}
-
-
-class _TooLarge(Exception):
-    """The body is longer than any that we take."""
 
 
 class Crowd:
@@ -50,11 +44,11 @@ class Crowd:
                 body = await self._whole_body(Request(scope, receive), limit)
         except ClientDisconnect:
             return
-        except _TooLarge:
-            await _refuse(413, f"The body may have at most {LARGEST_BODY} bytes.")(scope, receive, send)
-            return
         except TimeoutError:
             await _refuse(408, "The body did not arrive in time.")(scope, receive, send)
+            return
+        if body is None:
+            await _refuse(413, f"The body may have at most {LARGEST_PAYLOAD} bytes.")(scope, receive, send)
             return
         if self._inside >= MOST_AT_A_TIME:
             answer = _refuse(503, "Too many requests are open. Try again later.", RETRY_AFTER)
@@ -66,8 +60,8 @@ class Crowd:
         finally:
             self._inside -= 1
 
-    async def _whole_body(self, request: Request, limit: asyncio.Timeout) -> bytes:
-        """The body; too many at a time end the `limit` of the oldest."""
+    async def _whole_body(self, request: Request, limit: asyncio.Timeout) -> bytes | None:
+        """The body, None if it is too large; too many at a time end the `limit` of the oldest."""
         self._bodies[limit] = None
         if len(self._bodies) > MOST_BODIES:
             oldest = next(iter(self._bodies))
@@ -81,16 +75,16 @@ class Crowd:
             self._bodies.pop(limit, None)
 
 
-async def _body(request: Request) -> bytes:
-    """The raw body, never holding more than the limit in memory."""
+async def _body(request: Request) -> bytes | None:
+    """The raw body, never holding more than the limit in memory; None if it has more, which no task takes."""
     announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > LARGEST_BODY:
-        raise _TooLarge
+    if announced.isdigit() and int(announced) > LARGEST_PAYLOAD:
+        return None
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > LARGEST_BODY:
-            raise _TooLarge
+        if len(body) > LARGEST_PAYLOAD:
+            return None
     return bytes(body)
 
 

@@ -40,6 +40,5 @@ class LedgerPool:
         return await asyncio.get_running_loop().run_in_executor(self._threads, step, *args)
 
     def close(self) -> None:
-        """End the threads and close the connections."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self.ledger.redis.close()

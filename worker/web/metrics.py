@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
+from typing import TypeVar
 
 import structlog
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.metrics_core import Metric
 from redis.exceptions import RedisError
 from starlette.requests import Request
@@ -33,7 +35,6 @@ from worker.web.ledger_pool import LedgerPool
 
 #: The meetings that are shown.
 MEETINGS_OF = timedelta(days=30)
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 REFUSALS = {
     401: "Send the value of RECONCILER_METRICS_TOKEN or RECONCILER_BOARD_TOKEN as a bearer token.",
@@ -41,8 +42,8 @@ REFUSALS = {
 }
 REFUSED = {"WWW-Authenticate": 'Bearer realm="reconciler"'}
 
-#: Totals by the values of their labels.
-_Totals = Mapping[tuple[str, ...], int]
+#: The value of a figure's one label, or those of several.
+Labels = TypeVar("Labels", bound=str | tuple[str, ...])
 
 log = structlog.get_logger()
 
@@ -56,11 +57,9 @@ class Metrics:
         self._pool = LedgerPool(settings, 1, "metrics")
 
     def routes(self) -> list[Route]:
-        """The one route."""
         return [Route("/metrics", self.scrape)]
 
     def close(self) -> None:
-        """End the thread and close the connections."""
         self._pool.close()
 
     async def scrape(self, request: Request) -> Response:
@@ -69,93 +68,57 @@ class Metrics:
         if refused is not None:
             return PlainTextResponse(REFUSALS[refused] + "\n", refused, REFUSED)
         try:
-            found = await self._pool.run(self._text)
+            text = await self._pool.run(self._text)
         except RedisError as error:
             log.warning("metrics.unavailable", reason=type(error).__name__)
             kind = kind_of(refusal(error))
             if kind is None:
                 return PlainTextResponse("The ledger is unavailable.\n", status_code=503)
             # Only that: every other series has a gap instead of wrong figures.
-            registry = CollectorRegistry(auto_describe=False)
-            registry.register(_OnlyTrouble(kind))
-            return Response(generate_latest(registry), media_type=CONTENT_TYPE)
-        return Response(found, media_type=CONTENT_TYPE)
+            text = generate_latest(_Families([_troubles({kind: 1})]))
+        return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     def _text(self) -> bytes:
-        registry = CollectorRegistry(auto_describe=False)
         ledger = self._pool.ledger
         status = read_status(ledger.redis, self._settings)
-        days = last_days(status.at, MEETINGS_OF)
-        report = read_report(ledger.redis, ledger.keys, *days)
-        registry.register(_Moment(status, report))
-        return generate_latest(registry)
+        report = read_report(ledger.redis, ledger.keys, *last_days(status.at, MEETINGS_OF))
+        return generate_latest(
+            _Families([*_gauges(status), *_counters(status), _meetings(report), *_histograms(status)])
+        )
 
 
-class _Moment:
-    """A collector of one status."""
-
-    def __init__(self, status: Status, report: Report) -> None:
-        self._status = status
-        self._report = report
+class _Families(list[Metric]):
+    """Metrics, as Prometheus's client wants to be given them."""
 
     def collect(self) -> Iterable[Metric]:
-        """All metrics."""
-        yield from _gauges(self._status)
-        yield from _counters(self._status)
-        yield _meetings(self._report)
-        for name, meaning, kept in (
-            ("look", "Looks, from the first call to Cronofy to the commit.", LOOKS),
-            ("settle", "Events, from tracked to settled.", SETTLES),
-        ):
-            buckets, total = kept.read(self._status.counters)
-            family = HistogramMetricFamily(f"reconciler_{name}_duration_seconds", meaning)
-            family.add_metric([], buckets=buckets, sum_value=total)
-            yield family
-
-
-class _OnlyTrouble:
-    """A collector for a ledger that cannot be read."""
-
-    def __init__(self, kind: Kind) -> None:
-        self._kind = kind
-
-    def collect(self) -> Iterable[Metric]:
-        """Why it cannot."""
-        yield _troubles({self._kind: 1})
-
-
-def _troubles(values: Mapping[str, float]) -> Metric:
-    return _labelled("reconciler_trouble", "1 while this is wrong.", "trouble", values)
+        return self
 
 
 def _gauges(status: Status) -> Iterator[Metric]:
     present = {trouble.kind for trouble in troubles(status)}
-    yield _troubles({kind.value: kind in present for kind in Kind})
+    yield _troubles({kind: kind in present for kind in Kind})
     budget = status.budget
     paused = (budget.paused_until - status.at).total_seconds() if budget.paused_until else 0.0
     next_start = status.soonest_unanswered
     soonest = (next_start - status.at).total_seconds() if next_start else None
     pending = {"unseen": status.unseen, **{cause.value: n for cause, n in status.causes.items()}}
-    yield _labelled("reconciler_pending_events", "Pending events by cause.", "cause", pending)
+    yield _gauge("pending_events", "Pending events by cause.", ["cause"], pending)
     queues = {queue: n for queue, n in status.queues.items() if n is not None}
-    yield _labelled("reconciler_queue_messages", "Messages waiting on a queue.", "queue", queues)
+    yield _gauge("queue_messages", "Messages waiting on a queue.", ["queue"], queues)
     limits = {"second": budget.per_second, "minute": budget.per_minute}
-    yield _labelled("reconciler_budget_limit", "Calls the fleet may make.", "window", limits)
-    used = {"minute": budget.used_last_minute}
-    yield _labelled("reconciler_budget_used", "Calls made.", "window", used)
+    yield _gauge("budget_limit", "Calls the fleet may make.", ["window"], limits)
+    yield _gauge("budget_used", "Calls made.", ["window"], {"minute": budget.used_last_minute})
     named = ["kind", "provider", "data_center"]
-    seconds = GaugeMetricFamily("reconciler_outage_seconds", "How long it has lasted.", labels=named)
-    events = GaugeMetricFamily("reconciler_outage_events", "Events that wait for it together.", labels=named)
-    for each in status.outages:
-        labels = [each.kind, each.provider or "", each.data_center]
-        seconds.add_metric(labels, (status.at - each.since).total_seconds())
-        events.add_metric(labels, each.events)
-    yield from (seconds, events)
+    outages = {(each.kind, each.provider or "", each.data_center): each for each in status.outages}
+    lasted = {labels: (status.at - each.since).total_seconds() for labels, each in outages.items()}
+    yield _gauge("outage_seconds", "How long it has lasted.", named, lasted)
+    held = {labels: each.events for labels, each in outages.items()}
+    yield _gauge("outage_events", "Events that wait for it together.", named, held)
     if status.soonest_escalated:
         start, cause = status.soonest_escalated
-        left = {cause.value if cause else Cause.GENERATING.value: (start - status.at).total_seconds()}
+        left = {(cause or Cause.GENERATING).value: (start - status.at).total_seconds()}
         meaning = "Time until the next start among escalated events."
-        yield _labelled("reconciler_soonest_escalated_seconds", meaning, "cause", left)
+        yield _gauge("soonest_escalated_seconds", meaning, ["cause"], left)
     single: list[tuple[str, str, float | None]] = [
         ("budget_paused_seconds", "Time left of a pause after a 429.", paused),
         ("due_accounts", "Accounts with something to look at now.", status.due),
@@ -182,47 +145,56 @@ def _gauges(status: Status) -> Iterator[Metric]:
 
 
 def _counters(status: Status) -> Iterator[Metric]:
-    counters = status.counters
-    outcomes = {kind.value: counters.get(f"outcome:{kind.value}", 0) for kind in OutcomeType}
-    yield _total("reconciler_outcomes", "Outcomes by type.", ["type"], {(k,): n for k, n in outcomes.items()})
-    calls: _Totals = {
-        tuple(name.split(":")[1:3]): n for name, n in counters.items() if name.startswith(f"{CALL}:")
+    def counted(prefix: str, names: Iterable[str]) -> dict[str, int]:
+        return {name: status.counters.get(f"{prefix}:{name}", 0) for name in names}
+
+    calls = {
+        tuple(name.split(":")[1:3]): n for name, n in status.counters.items() if name.startswith(f"{CALL}:")
     }
-    yield _total("reconciler_api_calls", "Calls to Cronofy.", ["endpoint", "status"], calls)
-    results = ("sent", "refused", "owed", "late")
-    mails: _Totals = {(result,): counters.get(f"mail:{result}", 0) for result in results}
-    yield _total("reconciler_mail", "Emails by result.", ["result"], mails)
-    notifications: _Totals = {
-        (result,): counters.get(f"notifications:{result}", 0)
-        for result in ("taken", "bad_signature", "misdirected")
-    }
-    dropped: _Totals = {(why,): n for why, n in status.letters_dropped.items()}
-    yield _total("reconciler_dead_letters_dropped", "Payloads not kept.", ["reason"], dropped)
-    yield _total("reconciler_notifications", "Notifications by result.", ["result"], notifications)
+    results = ["result"]
+    mails = counted("mail", ("sent", "refused", "owed", "late"))
+    notifications = counted("notifications", ("taken", "bad_signature", "misdirected"))
+    yield _total("outcomes", "Outcomes by type.", ["type"], counted("outcome", OutcomeType))
+    yield _total("api_calls", "Calls to Cronofy.", ["endpoint", "status"], calls)
+    yield _total("mail", "Emails by result.", results, mails)
+    yield _total("dead_letters_dropped", "Payloads not kept.", ["reason"], status.letters_dropped)
+    yield _total("notifications", "Notifications by result.", results, notifications)
+
+
+def _histograms(status: Status) -> Iterator[Metric]:
+    for name, meaning, kept in (
+        ("look", "Looks, from the first call to Cronofy to the commit.", LOOKS),
+        ("settle", "Events, from tracked to settled.", SETTLES),
+    ):
+        buckets, total = kept.read(status.counters)
+        family = HistogramMetricFamily(f"reconciler_{name}_duration_seconds", meaning)
+        family.add_metric([], buckets=buckets, sum_value=total)
+        yield family
 
 
 def _meetings(report: Report) -> Metric:
-    meaning = "Meetings of the last 30 days, by how they began."
-    family = GaugeMetricFamily("reconciler_meetings", meaning, labels=["link", "cause", "done"])
     # Each way to begin has a series, even before anything did.
     found = Counter({(link.value, Cause.GENERATING.value, Done.NOTHING.value): 0 for link in Link})
     for day in report.days:
         for meeting, number in day.meetings.items():
             found[meeting.link.value, meeting.cause.value, meeting.done.value] += number
-    for labels, number in sorted(found.items()):
-        family.add_metric(list(labels), number)
-    return family
+    meaning = "Meetings of the last 30 days, by how they began."
+    return _gauge("meetings", meaning, ["link", "cause", "done"], found)
 
 
-def _labelled(name: str, meaning: str, label: str, values: Mapping[str, float]) -> Metric:
-    family = GaugeMetricFamily(name, meaning, labels=[label])
-    for value, number in values.items():
-        family.add_metric([value], number)
-    return family
+def _troubles(values: Mapping[str, float]) -> Metric:
+    return _gauge("trouble", "1 while this is wrong.", ["trouble"], values)
 
 
-def _total(name: str, meaning: str, labels: list[str], values: _Totals) -> Metric:
-    family = CounterMetricFamily(name, meaning, labels=labels)
-    for value, number in sorted(values.items()):
-        family.add_metric(list(value), number)
+def _gauge(name: str, meaning: str, labels: list[str], values: Mapping[Labels, float]) -> Metric:
+    return _filled(GaugeMetricFamily(f"reconciler_{name}", meaning, labels=labels), values)
+
+
+def _total(name: str, meaning: str, labels: list[str], values: Mapping[Labels, float]) -> Metric:
+    return _filled(CounterMetricFamily(f"reconciler_{name}", meaning, labels=labels), values)
+
+
+def _filled(family: GaugeMetricFamily | CounterMetricFamily, values: Mapping[Labels, float]) -> Metric:
+    for labels, number in sorted(values.items()):
+        family.add_metric([labels] if isinstance(labels, str) else list(labels), number)
     return family

@@ -34,7 +34,6 @@ class Probes:
         return [Route(HEALTH, self.health), Route("/readyz", self.readiness)]
 
     def close(self) -> None:
-        """End the threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def health(self, _: Request) -> Response:

@@ -36,43 +36,36 @@ class Publisher:
             }
         self._app = Celery("conferencing", set_as_current=False)
         self._app.conf.update(
-            {
-                **config,
-                "broker_connection_timeout": STEP_SECONDS,
-                "broker_pool_limit": THREADS,
-                "result_backend": "disabled://",
-            }
+            config,
+            broker_connection_timeout=STEP_SECONDS,
+            broker_pool_limit=THREADS,
+            result_backend="disabled://",
         )
         # Made now rather than for the first notification, as it takes half a second.
         _ = self._app.amqp.default_queue
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="publish")
 
-    async def publish(
-        self, task: str, kwargs: Mapping[str, Any], queue: str | None = None, args: Sequence[Any] = ()
-    ) -> None:
+    async def publish(self, task: str, kwargs: Mapping[str, Any], args: Sequence[Any] = ()) -> None:
         """Return once the broker has the message; BrokerAway if that fails or takes too long.
 
-        Without a queue it goes where such a task always goes. Even if it fails, the message may have arrived.
+        Even then the message may have arrived.
         """
-        loop = asyncio.get_running_loop()
-        sending = loop.run_in_executor(self._pool, self._send, task, kwargs, queue, args)
+        sending = asyncio.get_running_loop().run_in_executor(self._pool, self._send, task, kwargs, args)
         try:
             await asyncio.wait_for(sending, PUBLISH_SECONDS)
         except TimeoutError:
             raise BrokerAway("it does not answer in time") from None
 
     def close(self) -> None:
-        """End the threads and close the connections."""
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._app.close()
 
-    def _send(self, task: str, kwargs: Mapping[str, Any], queue: str | None, args: Sequence[Any]) -> None:
+    def _send(self, task: str, kwargs: Mapping[str, Any], args: Sequence[Any]) -> None:
         try:
             self._app.send_task(
                 task,
                 args=list(args),
                 kwargs=dict(kwargs),
-                queue=queue,
                 ignore_result=True,
                 confirm_timeout=STEP_SECONDS,
                 # Made from the arguments, these would take longer than all the rest, and expose them to

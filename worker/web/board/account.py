@@ -18,15 +18,12 @@ from worker.ledger.records import Account, Choice, Episode, Stored, from_ms
 from worker.ledger.refusals import masked
 from worker.mail.advice import headline
 from worker.reconcile.episodes import CONNECT_OBSTACLES, OBSTACLES, is_of_service, key_of_service
-from worker.web.board.events import HEADINGS as EVENTS
-from worker.web.board.events import event_row
+from worker.web.board.events import events_table
 from worker.web.board.letters import without_addresses
-from worker.web.board.listing import Cell, Table, To
-from worker.web.board.mails import HEADINGS as MAILS
-from worker.web.board.mails import mail_rows
-from worker.web.board.outcomes import HEADINGS as OUTCOMES
-from worker.web.board.outcomes import outcome_row
-from worker.web.board.urls import event_url, events_url, incident_url
+from worker.web.board.listing import Cell, Table, To, to_event
+from worker.web.board.mails import mails_table
+from worker.web.board.outcomes import outcomes_table
+from worker.web.board.urls import incident_url, list_url
 from worker.wording import amount, provider, second
 
 #: How many rows each of its tables shows.
@@ -38,7 +35,6 @@ PENDING = "Pending events, the soonest first"
 class AccountPage:
     """One account."""
 
-    sub: str
     brief: Brief
     #: Sentences.
     waits_for: tuple[str, ...]
@@ -56,36 +52,30 @@ def read_account(ledger: Ledger, settings: Settings, sub: str) -> AccountPage | 
     if not briefs:
         return None
     [brief], account = briefs, ledger.account(sub)
-    events = [event_row(each) for each in ledger.lists.page(Wanted(account=sub), SHOWN).events]
+    events = ledger.lists.page(Wanted(account=sub), SHOWN).events
     incidents, more_incidents = _incidents(ledger, sub)
     settled, more_settled = ledger.newest_settled(sub, SHOWN)
     outcomes = ledger.outcomes.of_account(sub, SHOWN)
-    mails = mail_rows(ledger, settings, _mails(ledger, account, outcomes))
-    said = [outcome_row(each) for each in outcomes]
+    mails = _mails(ledger, account, outcomes)
     profiles = ("profile", "service", "name", "asked to reconnect since (UTC)")
     return AccountPage(
-        sub,
         brief,
         (*_waits_for(account, brief, ledger.now()), *(f"A person: {what.text}." for what, _ in incidents)),
         tuple(_facts(account)),
         (
-            Table(EVENTS, events, title=_of_some(brief.pending > PART, PENDING)).without("account"),
+            events_table(events, _of_some(brief.pending > PART, PENDING)).without("account"),
             Table(
                 ("settled", "event", "starts (UTC)"),
                 [_settled(sub, each) for each in settled],
                 title=_of_some(more_settled, "Events that were settled lately"),
             ),
-            Table(
-                ("incident", "of its events"),
-                incidents,
-                title=_of_some(more_incidents, "Incidents"),
-            ),
-            Table(MAILS, mails, title="Emails that wait").without("account"),
-            Table(OUTCOMES, said, title="Outcomes, the newest first").without("account"),
+            Table(("incident", "of its events"), incidents, title=_of_some(more_incidents, "Incidents")),
+            mails_table(ledger, settings, mails, "Emails that wait").without("account"),
+            outcomes_table(outcomes, "Outcomes, the newest first").without("account"),
             Table(profiles, list(_profiles(account)), title="Profiles"),
         ),
         account.choices,
-        events_url(account=sub) if brief.pending else None,
+        list_url("/events", account=sub) if brief.pending else None,
     )
 
 
@@ -149,11 +139,7 @@ def _settled(sub: str, stored: Stored) -> tuple[Cell, ...]:
     event = stored.event
     state = str(event.last["state"]) if event.last else "unknown"
     text = "has its link" if state == "assigned" else f"closed: {label(event.cause)}"
-    return (
-        text,
-        To(event_url(sub, event.key.calendar_id, event.key.event_id), event.key.event_id),
-        event.starts_at,
-    )
+    return text, to_event(sub, event.key), event.starts_at
 
 
 def _of_some(some: bool, title: str) -> str:
@@ -186,10 +172,6 @@ def _profiles(account: Account) -> Iterator[tuple[Cell, ...]]:
     for profile_id in sorted({*account.memo.providers, *account.profile_names, *episodes}):
         named = account.memo.providers.get(profile_id)
         since = from_ms(episodes[profile_id].started_at) if profile_id in episodes else None
-        yield profile_id, provider(named) if named else None, _name(account, profile_id), since
-
-
-def _name(account: Account, profile_id: str) -> str | None:
-    """What the profile is called; often its user's address."""
-    name = account.profile_names.get(profile_id)
-    return without_addresses(name) if name else None
+        # Its name is often its user's address.
+        name = without_addresses(account.profile_names.get(profile_id, "")) or None
+        yield profile_id, provider(named) if named else None, name, since

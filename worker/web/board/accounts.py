@@ -7,20 +7,19 @@ from collections.abc import Mapping
 from worker.ledger.directory import Brief, Standing
 from worker.ledger.ledger import Ledger
 from worker.ledger.records import DATA_CENTERS
-from worker.web.board.listing import LISTED, Cell, Filter, Listing, Table, To, asked_of, page_from
-from worker.web.board.urls import account_url
+from worker.web.board.listing import LISTED, Cell, Filter, Listing, Table, asked_of, to_account
 
 STANDINGS = {
+    "": "all, by id",
     Standing.PENDING.value: "with pending events, the oldest first",
     Standing.DUE.value: "due for a look",
     Standing.LEASED.value: "being looked at",
     Standing.OWING.value: "waiting for an access token",
     Standing.LOST.value: "lost",
 }
-CENTERS = {"": "any", **{str(center): str(center) for center in DATA_CENTERS}}
 FILTERS = (
-    Filter("standing", "Which", {"": "all, by id", **STANDINGS}),
-    Filter("center", "Data centre", CENTERS),
+    Filter("standing", "Which", STANDINGS),
+    Filter("center", "Data centre", {"": "any", **{center: center for center in DATA_CENTERS}}),
     Filter("begins", "Id begins with"),
 )
 HEADINGS = (
@@ -33,15 +32,12 @@ def read_accounts(ledger: Ledger, given: Mapping[str, str]) -> Listing:
     """The page that these parameters ask for."""
     asked = asked_of(given, FILTERS)
     standing = Standing(asked["standing"]) if "standing" in asked else None
-    page = page_from(
-        lambda after: ledger.directory.page(
-            LISTED,
-            after,
-            standing=standing,
-            data_center=asked.get("center"),
-            beginning=asked.get("begins", ""),
-        ),
-        given,
+    page = ledger.directory.page(
+        LISTED,
+        given.get("after"),
+        standing=standing,
+        data_center=asked.get("center"),
+        beginning=asked.get("begins", ""),
     )
     alone = asked.keys() <= {"standing"}
     size = ledger.directory.size(standing) if alone else None
@@ -50,13 +46,9 @@ def read_accounts(ledger: Ledger, given: Mapping[str, str]) -> Listing:
 
 
 def _row(each: Brief) -> tuple[Cell, ...]:
-    look: Cell = each.next_look
-    if each.leased_until:
-        look = "being looked at"
-    elif each.due_since:
-        look = "due"
+    look = "being looked at" if each.leased_until else "due" if each.due_since else each.next_look
     return (
-        To(account_url(each.sub), each.sub),
+        to_account(each.sub),
         each.state,
         each.data_center,
         each.pending,

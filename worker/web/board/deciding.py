@@ -6,37 +6,25 @@ scanners follow every link; its form hands the decision to a worker.
 
 from __future__ import annotations
 
-from typing import Final
-
 import structlog
 from redis.exceptions import RedisError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from config.queues import Queues
 from config.settings import Settings
 from worker.intake.payloads import BadPayload, DecideIncident, parse
 from worker.ledger.connection import BrokerAway
-from worker.ledger.vault import Vault
+from worker.ledger.opening import vault_of
 from worker.mail.decision_links import PATH, DecisionLink, read_link
 from worker.web.board.incidents import TASK, IncidentPage, decision_of, read_incident
-from worker.web.board.page import page
+from worker.web.board.page import NO_BROKER, page, trouble
 from worker.web.board.sign_in import fields_of, is_foreign
 from worker.web.ledger_pool import LedgerPool
 from worker.web.publisher import Publisher
 
 #: Longer than any name.
 LONGEST_NAME = 100
-
-#: What a page says, by why there is nothing to decide: status, title, text.
-_SAID: Final = {
-    "changed": (404, "This link does not work", "Open it again from the email, in full. Nothing was done."),
-    "old": (410, "This link is too old", "It was good for a week. Nothing was done."),
-    "unknown": (410, "This incident is not known any more", "It has been over for long. Nothing was done."),
-    "over": (410, "This incident is over", "Nobody has to help with it any more. Nothing was done."),
-}
-
 USED_UP = "The link is used up: it does nothing more."
 
 log = structlog.get_logger()
@@ -47,46 +35,46 @@ class Deciding:
 
     def __init__(self, settings: Settings, publisher: Publisher) -> None:
         self._publisher = publisher
-        self._queue = Queues.of(settings.key_prefix).urgent
-        self._vault = Vault([key.get_secret_value() for key in settings.vault_keys])
+        self._vault = vault_of(settings)
         self._pool = LedgerPool(settings, 2, "decide")
         self._ledger = self._pool.ledger
 
     def routes(self) -> list[Route]:
-        """The page and its form."""
-        return [
-            Route(PATH + "/{token}", self.show, methods=["GET"]),
-            Route(PATH + "/{token}", self.decide, methods=["POST"]),
-        ]
+        return [Route(PATH + "/{token}", self.answer, methods=["GET", "POST"])]
 
     def close(self) -> None:
-        """End the threads and close the connections."""
         self._pool.close()
 
-    async def show(self, request: Request) -> Response:
-        """The incident, and what will happen; or why there is nothing to decide."""
+    async def answer(self, request: Request) -> Response:
+        """The incident, and what will happen; what came of its form; or why there is nothing to decide."""
+        link = read_link(self._vault, request.path_params["token"])
+        if link is None:
+            return _said(
+                404, "This link does not work", "Open it again from the email, in full. Nothing was done."
+            )
         try:
-            _, found = await self._opened(request)
-        except RedisError as error:
-            return _unavailable(error)
-        if isinstance(found, Response):
-            return found
-        return page("decide.html", shown=found, action=request.url.path, form="")
-
-    async def decide(self, request: Request) -> Response:
-        """Use the link up, and hand the decision to a worker."""
-        try:
-            link, found = await self._opened(request)
-            if link is None or isinstance(found, Response):
-                return found if isinstance(found, Response) else _said("changed")
+            found = await self._pool.run(read_incident, self._ledger, link.incident_id)
+            if await self._pool.run(self._ledger.now) > link.until:
+                return _said(410, "This link is too old", "It was good for a week. Nothing was done.")
+            if found is None:
+                text = "It has been over for long. Nothing was done."
+                return _said(410, "This incident is not known any more", text)
+            if found.incident.link_used:
+                return _used(found, 409 if request.method == "POST" else 200)
+            if not found.is_open:
+                text = "Nobody has to help with it any more. Nothing was done."
+                return _said(410, "This incident is over", text)
+            if request.method != "POST":
+                return page("decide.html", shown=found, action=request.url.path, form="")
             if is_foreign(request):
-                text = "Another site sent you here. Open the link from the email."
-                return page("trouble.html", 403, title="Not done", text=text)
+                return trouble(403, "Not done", "Another site sent you here. Open the link from the email.")
             return await self._decide(link, fields_of(await request.body()))
         except RedisError as error:
-            return _unavailable(error)
+            log.warning("board.unreadable", reason=type(error).__name__)
+            return trouble(503, "No answer", "The ledger is unavailable. Try again later.")
 
     async def _decide(self, link: DecisionLink, given: dict[str, str]) -> Response:
+        """Use the link up, and hand the decision to a worker."""
         incident_id = link.incident_id
         by = f"{given.get('by', '').strip()[:LONGEST_NAME] or link.address[:LONGEST_NAME]}, by link"
         kwargs = decision_of(incident_id, given, by)
@@ -94,48 +82,25 @@ class Deciding:
             # The link is still good after what no task takes.
             parse(DecideIncident, (), kwargs)
         except BadPayload as bad:
-            return page("trouble.html", 400, title="Not done", text=str(bad))
+            return trouble(400, "Not done", str(bad))
         if not await self._pool.run(self._ledger.use_link, incident_id, by):
             return _used(await self._pool.run(read_incident, self._ledger, incident_id), 409)
         try:
-            await self._publisher.publish(TASK, kwargs, self._queue)
+            await self._publisher.publish(TASK, kwargs)
         except BrokerAway as away:
             log.warning("decision.put_off", reason=str(away))
             await self._pool.run(self._ledger.give_link_back, incident_id)
-            text = "The broker is unavailable, so no worker heard of it. Try again."
-            return page("trouble.html", 503, title="Not done", text=text)
+            return trouble(503, "Not done", NO_BROKER)
         log.info("incident.decided", incident=incident_id)
         found = await self._pool.run(read_incident, self._ledger, incident_id)
-        return page(
-            "decided.html", title="Decided", text=f"A worker carries it out now. {USED_UP}", shown=found
-        )
-
-    async def _opened(self, request: Request) -> tuple[DecisionLink | None, IncidentPage | Response]:
-        """The link and the incident's page, or the answer that says why there is nothing to decide."""
-        link = read_link(self._vault, request.path_params["token"])
-        if link is None:
-            return None, _said("changed")
-        now = await self._pool.run(self._ledger.now)
-        found = await self._pool.run(read_incident, self._ledger, link.incident_id)
-        if now > link.until:
-            return link, _said("old")
-        if found is None:
-            return link, _said("unknown")
-        if found.incident.link_used:
-            return link, _used(found, 200 if request.method == "GET" else 409)
-        return link, found if found.is_open else _said("over")
+        text = f"A worker carries it out now. {USED_UP}"
+        return _said(200, "Decided", text, found)
 
 
-def _said(why: str) -> Response:
-    status, title, text = _SAID[why]
-    return page("decided.html", status, title=title, text=text, shown=None)
+def _said(status: int, title: str, text: str, found: IncidentPage | None = None) -> Response:
+    return page("decided.html", status, title=title, text=text, shown=found)
 
 
 def _used(found: IncidentPage | None, status: int) -> Response:
     text = f"This link was used before; nothing was done now. {USED_UP}"
-    return page("decided.html", status, title="Decided already", text=text, shown=found)
-
-
-def _unavailable(error: RedisError) -> Response:
-    log.warning("board.unreadable", reason=type(error).__name__)
-    return page("trouble.html", 503, title="No answer", text="The ledger is unavailable. Try again later.")
+    return _said(status, "Decided already", text, found)

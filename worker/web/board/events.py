@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 from worker.diagnosis.cause_table import UNSEEN, label
 from worker.diagnosis.model import Cause
 from worker.ledger.ledger import Ledger
 from worker.ledger.lists import Listed, Wanted
 from worker.ledger.paging import PART
-from worker.web.board.listing import LISTED, Cell, Filter, Listing, Table, To, asked_of, page_from
-from worker.web.board.urls import account_url, event_url
+from worker.web.board.listing import LISTED, Cell, Filter, Listing, Table, asked_of, to_account, to_event
 from worker.wording import moment, provider
 
 CAUSES = {"": "any cause", **{cause.value: label(cause) for cause in Cause}}
@@ -32,18 +32,15 @@ FILTERS = (
     Filter("title", "Words of its title"),
     Filter("incident", "Incident", hidden=True),
 )
-HEADINGS = ("starts (UTC)", "event", "account", "cause", "service", "escalation")
 
 
 def read_events(ledger: Ledger, given: Mapping[str, str]) -> Listing:
     """The page that these parameters ask for; what is not understood in them counts as not given."""
     asked, before, untitled = asked_of(given, FILTERS), None, None
-    if given.get("before", "").strip():
-        try:
-            before = moment(given["before"].strip(), ledger.now())
-            asked["before"] = given["before"].strip()
-        except ValueError:
-            asked.pop("before", None)
+    if soon := given.get("before", "").strip():
+        with suppress(ValueError):
+            before = moment(soon, ledger.now())
+            asked["before"] = soon
     if "account" not in asked:
         # Only of one account's events.
         untitled = asked.pop("title", None)
@@ -57,7 +54,7 @@ def read_events(ledger: Ledger, given: Mapping[str, str]) -> Listing:
         starts_before=before,
         title=asked.get("title"),
     )
-    page = page_from(lambda after: ledger.lists.page(wanted, LISTED, after), given)
+    page = ledger.lists.page(wanted, LISTED, given.get("after"))
     alone = len(wanted.lists) == 1 and wanted.account is None and before is None
     unindexed = wanted.cause is Cause.GENERATING
     size = ledger.lists.size(wanted.lists[0]) if alone and not unindexed else None
@@ -79,7 +76,7 @@ def read_events(ledger: Ledger, given: Mapping[str, str]) -> Listing:
     return Listing(
         title,
         "/events",
-        Table(HEADINGS, [event_row(each) for each in page.events]),
+        events_table(page.events),
         FILTERS,
         asked,
         page.after,
@@ -89,14 +86,19 @@ def read_events(ledger: Ledger, given: Mapping[str, str]) -> Listing:
     )
 
 
-def event_row(each: Listed) -> tuple[Cell, ...]:
-    """A pending event as a row."""
+def events_table(events: Iterable[Listed], title: str = "") -> Table:
+    """Pending events as a table."""
+    headings = ("starts (UTC)", "event", "account", "cause", "service", "escalation")
+    return Table(headings, [_row(each) for each in events], title=title)
+
+
+def _row(each: Listed) -> tuple[Cell, ...]:
     event, given = each.event, each.acknowledged
     told = f"acknowledged {given.text}" if given else "escalated" if event.escalated else None
     return (
         event.starts_at or "unknown",
-        To(event_url(each.sub, event.key.calendar_id, event.key.event_id), event.key.event_id),
-        To(account_url(each.sub), each.sub),
+        to_event(each.sub, event.key),
+        to_account(each.sub),
         CAUSES[event.cause.value] if event.cause else UNSEEN,
         provider(event.provider) if event.provider else None,
         told,

@@ -12,7 +12,7 @@ from worker.ledger.ledger import Ledger
 from worker.ledger.lists import Listed
 from worker.mail.advice import advice_on, headline
 from worker.mail.compose import RemovedProfile
-from worker.run.deciding import SAME_PROVIDER, same_provider
+from worker.run.deciding import SAME_PROVIDER
 from worker.run.incidents import Accounts, Figures, figures, members, removed_profiles
 from worker.web.board.listing import Cell, Table, To
 from worker.web.board.urls import incident_url
@@ -92,28 +92,26 @@ def read_incident(ledger: Ledger, incident_id: str) -> IncidentPage | None:
     )
 
 
-def picked_for(removed: RemovedProfile) -> str:
-    """What the form offers for a removed profile: the one other of the same service, or to leave it."""
-    candidate = same_provider(removed)
-    return candidate.to_profile_id if candidate else ""
-
-
 def decision_of(incident_id: str, given: Mapping[str, str], by: str) -> dict[str, Any]:
     """The task's arguments that a form stands for."""
     decision: dict[str, Any] = {"incident": incident_id, "by": by}
     if given.get("what") == "acknowledge":
-        decision |= {name: given[name] for name in ("note", "until") if given.get(name)}
-        return {**decision, "acknowledge": True}
-    named = [number for number in range(SHOWN) if given.get(f"profile{number}")]
+        return {**decision, **note_and_end(given), "acknowledge": True}
     decision["choices"] = [
         {
             "sub": given.get(f"account{number}", ""),
             "profile_id": given[f"profile{number}"],
             "to_profile_id": given.get(f"to{number}") or None,
         }
-        for number in named
+        for number in range(SHOWN)
+        if given.get(f"profile{number}")
     ]
     return {**decision, "others": given.get("others") or None}
+
+
+def note_and_end(given: Mapping[str, str]) -> dict[str, Any]:
+    """What somebody says who answers for an event or an incident, and until when they do."""
+    return {name: given[name] for name in ("note", "until") if given.get(name)}
 
 
 def _history(incident: Incident) -> list[tuple[datetime, str]]:

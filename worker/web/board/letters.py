@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from config.logging import Redaction
-from worker.intake import replay
+from worker.intake.replay import DROPPED, REPLAYED, forgotten_account, masked_kwargs
 from worker.ledger.dead_letters import KeptLetter
 from worker.ledger.ledger import Ledger
 from worker.ledger.refusals import masked
-from worker.web.board.listing import LISTED, Cell, Filter, Listing, Table, To, asked_of, page_from
-from worker.web.board.urls import account_url, letter_url
+from worker.web.board.listing import LISTED, Cell, Filter, Listing, Table, To, asked_of, to_account
+from worker.web.board.urls import letter_url
 
 #: How much of a reason a row shows.
 LONGEST = 300
@@ -35,8 +35,6 @@ class LetterPage:
     payload: str | None
     traceback: str | None
     sub: str | None
-    #: Why the task cannot be sent again, if so.
-    obstacle: str | None
     #: Sending it again would bring back an account that was forgotten.
     brings_back: bool
 
@@ -46,12 +44,10 @@ def read_letters(ledger: Ledger, redaction: Redaction, given: Mapping[str, str])
     asked = asked_of(given, FILTERS)
 
     def fits(kept: KeptLetter) -> bool:
-        task = asked.get("task")
-        return (task is None or _short(kept.letter.task) == _short(task)) and (
-            "account" not in asked or _sub(kept) == asked["account"]
-        )
+        task, sub = kept.letter.task, _sub(kept)
+        return _short(asked.get("task", task)) == _short(task) and asked.get("account", sub) == sub
 
-    letters, after = page_from(lambda cursor: ledger.dead_letters.page(LISTED, cursor, fits), given)
+    letters, after = ledger.dead_letters.page(LISTED, given.get("after"), fits)
     handled = [
         (each.at, each.id, _short(each.task), each.how, each.by)
         for each in ledger.dead_letters.handled(HANDLED)
@@ -65,6 +61,7 @@ def read_letters(ledger: Ledger, redaction: Redaction, given: Mapping[str, str])
         after,
         None if asked else len(ledger.dead_letters),
         "What could not be carried out. Each is kept until a person sends it again or drops it.",
+        done={REPLAYED: "Sent again.", DROPPED: "Dropped."}.get(given.get("done", ""), ""),
         beside=(Table(DONE, handled, "Nothing yet.", "Lately sent again or dropped"),),
     )
 
@@ -74,7 +71,7 @@ def read_letter(ledger: Ledger, redaction: Redaction, letter_id: str) -> LetterP
     kept = ledger.dead_letters.find(letter_id)
     if kept is None:
         return None
-    payload = None if kept.sealed else replay.masked_kwargs(kept, redaction)
+    payload = None if kept.sealed else masked_kwargs(kept, redaction)
     said = kept.letter.traceback
     return LetterPage(
         kept,
@@ -82,8 +79,7 @@ def read_letter(ledger: Ledger, redaction: Redaction, letter_id: str) -> LetterP
         None if payload is None else without_addresses(json.dumps(payload, indent=2, ensure_ascii=False)),
         without_addresses(redaction.mask(said)) if said else None,
         _sub(kept),
-        kept.obstacle,
-        kept.obstacle is None and replay.forgotten_account(ledger, kept, ()) is not None,
+        kept.obstacle is None and forgotten_account(ledger, kept, ()) is not None,
     )
 
 
@@ -93,12 +89,11 @@ def without_addresses(text: str) -> str:
 
 
 def _row(kept: KeptLetter, redaction: Redaction) -> tuple[Cell, ...]:
-    sub = _sub(kept)
     reason = without_addresses(redaction.mask(kept.sealed or kept.letter.reason))
     return (
         kept.at,
         To(letter_url(kept.letter_id), _short(kept.letter.task) or "unreadable"),
-        To(account_url(sub), sub) if sub else None,
+        to_account(_sub(kept)),
         reason if len(reason) <= LONGEST else f"{reason[:LONGEST]}…",
     )
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TypeVar
 
-from worker.ledger.paging import BadCursor
-from worker.web.board.urls import list_url
+from worker.intake.payloads import LONGEST_ID
+from worker.ledger.records import EventKey
+from worker.web.board.urls import account_url, event_url, list_url
 
 #: How many rows a page shows.
 LISTED = 50
-#: No filter takes more: no id is longer (contract §1).
-LONGEST = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +20,16 @@ class To:
 
     url: str
     text: str
+
+
+def to_account(sub: str | None) -> To | None:
+    """The way to an account; None without one."""
+    return To(account_url(sub), sub) if sub else None
+
+
+def to_event(sub: str, key: EventKey) -> To:
+    """The way to an event."""
+    return To(event_url(sub, key.calendar_id, key.event_id), key.event_id)
 
 
 #: What stands in a table: text from anywhere, a number, a time, a link, or nothing.
@@ -72,6 +80,8 @@ class Listing:
     #: How many there are, if that is known.
     size: int | None = None
     note: str = ""
+    #: What was just done here.
+    done: str = ""
     #: How many entries were looked at for this page, if that is known.
     checked: int | None = None
     #: Other tables of the same page.
@@ -85,21 +95,9 @@ class Listing:
 
 def asked_of(given: Mapping[str, str], filters: Sequence[Filter]) -> dict[str, str]:
     """What these parameters ask for; what is not understood in them counts as not given."""
-    asked = {each.name: given.get(each.name, "").strip()[:LONGEST] for each in filters}
-    known = {each.name: each.options for each in filters}
-    return {
-        name: text
-        for name, text in asked.items()
-        if text and ((options := known[name]) is None or text in options)
-    }
-
-
-P = TypeVar("P")
-
-
-def page_from(read: Callable[[str | None], P], given: Mapping[str, str]) -> P:
-    """The page that begins at the address's cursor; the first one if that is none."""
-    try:
-        return read(given.get("after") or None)
-    except BadCursor:
-        return read(None)
+    asked = {}
+    for each in filters:
+        text = given.get(each.name, "").strip()[:LONGEST_ID]
+        if text and (each.options is None or text in each.options):
+            asked[each.name] = text
+    return asked

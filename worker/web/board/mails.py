@@ -8,8 +8,7 @@ from config.settings import Settings
 from worker.ledger.ledger import Ledger
 from worker.ledger.mails import WAITING, Known
 from worker.ledger.refusals import masked
-from worker.web.board.listing import LISTED, Cell, Filter, Listing, Table, To, asked_of, page_from
-from worker.web.board.urls import account_url
+from worker.web.board.listing import LISTED, Filter, Listing, Table, asked_of, to_account
 
 KINDS = {
     "": "any",
@@ -29,7 +28,6 @@ STATES = {
     "refused": "refused for good",
 }
 FILTERS = (Filter("state", "State", STATES), Filter("kind", "Email", KINDS), Filter("account", "Account"))
-HEADINGS = ("email", "to", "account", "state", "tries", "when (UTC)")
 
 
 def read_mails(ledger: Ledger, settings: Settings, given: Mapping[str, str]) -> Listing:
@@ -38,45 +36,44 @@ def read_mails(ledger: Ledger, settings: Settings, given: Mapping[str, str]) -> 
     state = asked.get("state", WAITING)
 
     def fits(each: Known) -> bool:
-        right_state = state in (each.state, "gone")
         return (
-            right_state
+            state in (each.state, "gone")
             and asked.get("kind") in (None, each.kind)
             and asked.get("account") in (None, each.sub)
         )
 
     read = ledger.mails.waiting if state == WAITING else ledger.mails.gone
-    page = page_from(lambda cursor: read(LISTED, cursor, fits), given)
+    page = read(LISTED, given.get("after"), fits)
     size = ledger.mails.count() if not asked else None
-    rows = mail_rows(ledger, settings, page.mails)
-    return Listing("Emails", "/mails", Table(HEADINGS, rows), FILTERS, asked, page.after, size)
+    table = mails_table(ledger, settings, page.mails)
+    return Listing("Emails", "/mails", table, FILTERS, asked, page.after, size)
 
 
-def mail_rows(ledger: Ledger, settings: Settings, mails: Sequence[Known]) -> list[tuple[Cell, ...]]:
-    """Emails as rows."""
+def mails_table(ledger: Ledger, settings: Settings, mails: Sequence[Known], title: str = "") -> Table:
+    """Emails as a table."""
+    headings = ("email", "to", "account", "state", "tries", "when (UTC)")
     addresses = ledger.directory.emails_of([each.sub for each in mails if each.sub])
-    return [
+
+    def address_of(each: Known) -> str | None:
+        if each.sub:
+            return addresses.get(each.sub)
+        return settings.report_email if each.kind == "report" else settings.escalation_email
+
+    rows = [
         (
             KINDS.get(each.kind) or ("a letter" if each.sub else "to the operator"),
-            _masked(addresses.get(each.sub) if each.sub else _operator(settings, each.kind)),
-            To(account_url(each.sub), each.sub) if each.sub else None,
+            masked(address) if (address := address_of(each)) else None,
+            to_account(each.sub),
             _state(each),
             each.attempts,
             each.at,
         )
         for each in mails
     ]
+    return Table(headings, rows, title=title)
 
 
 def _state(each: Known) -> str:
     if each.state == WAITING:
         return "tried again" if each.attempts else "waiting"
     return STATES.get(each.state, each.state)
-
-
-def _operator(settings: Settings, kind: str) -> str | None:
-    return settings.report_email if kind == "report" else settings.escalation_email
-
-
-def _masked(address: str | None) -> str | None:
-    return masked(address) if address else None

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 from worker.ledger.ledger import Ledger
 from worker.ledger.outgoing import OutcomeType
+from worker.ledger.records import EventKey
 from worker.web.board.events import CAUSES
-from worker.web.board.listing import LISTED, Cell, Filter, Listing, Table, To, asked_of, page_from
-from worker.web.board.urls import account_url, event_url, incident_url
+from worker.web.board.listing import LISTED, Cell, Filter, Listing, Table, To, asked_of, to_account, to_event
+from worker.web.board.urls import incident_url
 
 #: What each type is called.
 WORDS = {
@@ -40,7 +41,6 @@ FILTERS = (
     Filter("account", "Account"),
     Filter("event", "Event"),
 )
-HEADINGS = ("at (UTC)", "outcome", "event", "account", "cause", "by whom")
 
 
 def read_outcomes(ledger: Ledger, given: Mapping[str, str]) -> Listing:
@@ -51,19 +51,21 @@ def read_outcomes(ledger: Ledger, given: Mapping[str, str]) -> Listing:
     def fits(outcome: Mapping[str, Any]) -> bool:
         return all(outcome.get(name) == text for name, text in wanted.items())
 
-    page, after = page_from(
-        lambda cursor: ledger.outcomes.page(LISTED, cursor, list(wanted.values()), fits), given
-    )
-    rows = [outcome_row(each) for each in page]
-    return Listing("Outcomes", "/outcomes", Table(HEADINGS, rows), FILTERS, asked, after)
+    page, after = ledger.outcomes.page(LISTED, given.get("after"), list(wanted.values()), fits)
+    return Listing("Outcomes", "/outcomes", outcomes_table(page), FILTERS, asked, after)
 
 
-def outcome_row(outcome: Mapping[str, Any]) -> tuple[Cell, ...]:
-    """An outcome as a row."""
+def outcomes_table(outcomes: Iterable[Mapping[str, Any]], title: str = "") -> Table:
+    """Outcomes as a table."""
+    headings = ("at (UTC)", "outcome", "event", "account", "cause", "by whom")
+    return Table(headings, [_row(each) for each in outcomes], title=title)
+
+
+def _row(outcome: Mapping[str, Any]) -> tuple[Cell, ...]:
     sub, event_id, detail = outcome["sub"], outcome["event_id"], outcome["detail"]
     about: Cell = None
     if event_id:
-        about = To(event_url(sub, outcome["calendar_id"], event_id), event_id)
+        about = to_event(sub, EventKey(outcome["calendar_id"], event_id))
     elif detail.get("incident"):
         about = To(incident_url(str(detail["incident"])), f"incident {detail['incident']}")
     text = WORDS.get(outcome["type"], outcome["type"])
@@ -73,7 +75,7 @@ def outcome_row(outcome: Mapping[str, Any]) -> tuple[Cell, ...]:
         datetime.fromisoformat(outcome["at"]),
         text,
         about,
-        To(account_url(sub), sub) if sub else None,
+        to_account(sub),
         CAUSES.get(outcome["cause"], outcome["cause"]),
         f"{detail['by']}: {detail['note']}" if detail.get("note") else detail.get("by"),
     )

@@ -15,13 +15,15 @@ from worker.explain.chronicle import history_of
 from worker.explain.explanation import sections
 from worker.explain.reply import reply
 from worker.ledger.records import from_ms
+from worker.run.deciding import same_provider
 from worker.trouble import Kind
 from worker.web.board.events import CAUSES
-from worker.web.board.incidents import COUNTED, FOR_OTHERS, picked_for
+from worker.web.board.incidents import COUNTED, FOR_OTHERS
 from worker.web.board.listing import To
-from worker.web.board.urls import account_url, event_url, events_url, incident_url, letter_url, list_url
+from worker.web.board.outcomes import WORDS
+from worker.web.board.urls import account_url, event_url, incident_url, letter_url, list_url
 from worker.web.templates import LONGEST, templates_of
-from worker.wording import line, provider, second, spoken
+from worker.wording import amount, line, provider, second, spoken
 
 
 def page(template: str, status_code: int = 200, **shown: Any) -> Response:
@@ -29,11 +31,17 @@ def page(template: str, status_code: int = 200, **shown: Any) -> Response:
     return HTMLResponse(render(template, **shown), status_code)
 
 
+def trouble(status_code: int, title: str, text: str) -> Response:
+    """The page that says why there is no other."""
+    return page("trouble.html", status_code, title=title, text=text)
+
+
 def render(template: str, **shown: Any) -> str:
     """The same as HTML."""
     return _TEMPLATES.get_template(template).render(**shown)
 
 
+NO_BROKER = "The broker is unavailable, so no worker heard of it. Try again."
 #: The pages that every page leads to.
 NAVIGATION = {
     "/": "Overview",
@@ -54,13 +62,12 @@ def _lines(text: str) -> Markup:
     return Markup("\n").join(kept)
 
 
-#: The page that resolves a trouble, or shows what it is about; those without one have a command.
 _PAGES = {
     Kind.SERVICE_FAILING: "/incidents",
     Kind.PROFILES_LAPSED: "/incidents",
     Kind.INCIDENTS: "/incidents",
-    Kind.CAME_BACK: events_url(told="escalated"),
-    Kind.TOKEN_OWED: events_url(cause=Cause.ACCOUNT_UNAUTHORIZED.value),
+    Kind.CAME_BACK: list_url("/events", told="escalated"),
+    Kind.TOKEN_OWED: list_url("/events", cause=Cause.ACCOUNT_UNAUTHORIZED.value),
     Kind.ACCOUNTS_LOST: list_url("/accounts", standing="lost"),
     Kind.DEAD_LETTERS: "/dead-letters",
     Kind.LETTERS_FULL: "/dead-letters",
@@ -73,7 +80,7 @@ _PAGES = {
 
 
 def trouble_url(kind: Kind) -> str | None:
-    """The URL of the page that resolves a trouble, or shows what it is about; None without one."""
+    """The URL of the page that resolves a trouble or shows it; None for one that has a command instead."""
     return _PAGES.get(kind)
 
 
@@ -85,7 +92,9 @@ _TEMPLATES.tests |= {
     "plain": lambda value: value.isascii() and max(map(len, value.split()), default=0) <= 24,
 }
 _TEMPLATES.filters |= {
+    "amount": amount,
     "moment": second,
+    "number": "{:,}".format,
     "spoken": spoken,
     "provider": provider,
     "shell": shlex.join,
@@ -95,14 +104,15 @@ _TEMPLATES.globals |= {
     "CAUSES": CAUSES,
     "account_url": account_url,
     "event_url": event_url,
-    "events_url": events_url,
     "from_ms": from_ms,
     "incident_url": incident_url,
     "letter_url": letter_url,
+    "list_url": list_url,
     "NAVIGATION": NAVIGATION,
     "trouble_url": trouble_url,
-    "picked_for": picked_for,
+    "same_provider": same_provider,
     "COUNTED": COUNTED,
+    "OUTCOMES": WORDS,
     "FOR_OTHERS": FOR_OTHERS,
     "history_of": history_of,
     "reply": reply,

@@ -75,9 +75,7 @@ def bars(counts: Sequence[tuple[int, int]]) -> Bars:
 
 def hourly(points: Sequence[Point], now: datetime) -> list[Point]:
     """The plot as a table: the last point of each hour, the newest hour first."""
-    hours: dict[int, Point] = {}
-    for point in points:
-        hours[int((now - point.at) / timedelta(hours=1))] = point
+    hours = {int((now - point.at) / timedelta(hours=1)): point for point in points}
     return [hours[hour] for hour in sorted(hours)]
 
 

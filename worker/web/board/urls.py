@@ -6,30 +6,21 @@ from urllib.parse import quote, urlencode
 
 
 def event_url(sub: str, calendar_id: str, event_id: str) -> str:
-    """The URL of an event's page."""
     return "/board/event?" + urlencode({"account": sub, "calendar": calendar_id, "event": event_id})
 
 
 def account_url(sub: str) -> str:
-    """The URL of an account's page."""
     return "/board/account?" + urlencode({"account": sub})
 
 
 def incident_url(incident_id: str) -> str:
-    """The URL of an incident's page."""
     return "/incidents/" + quote(incident_id, safe="")
 
 
 def letter_url(letter_id: str) -> str:
-    """The URL of a dead letter's page."""
     return "/dead-letters/" + quote(letter_id, safe="")
 
 
 def list_url(path: str, **asked: str) -> str:
     """The URL of a list's first page."""
     return path + (f"?{urlencode(asked)}" if asked else "")
-
-
-def events_url(**asked: str) -> str:
-    """The URL of the first page of a list of events."""
-    return list_url("/events", **asked)

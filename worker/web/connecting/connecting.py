@@ -6,7 +6,6 @@ they call Cronofy: it waits for the account's lease, and pays from the budget.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 from importlib.resources import files
 from typing import Any, Final
@@ -19,16 +18,16 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from config.queues import Queues
 from config.settings import Settings
 from worker.cronofy.callbacks import origin_of
 from worker.intake.payloads import LONGEST_ID
 from worker.ledger.answers import Answers
 from worker.ledger.connection import BrokerAway
+from worker.ledger.opening import vault_of
 from worker.ledger.records import to_ms
-from worker.ledger.vault import Vault, VaultError
+from worker.ledger.vault import VaultError
 from worker.mail.connect_links import DONE, PATH, ConnectLink, read_link
-from worker.mail.language import N_, Language, first_spoken
+from worker.mail.language import N_, first_spoken
 from worker.reconcile.episodes import key_of_service
 from worker.run.connections import Said
 from worker.web.headers import HEADERS
@@ -98,8 +97,7 @@ class Connecting:
 
     def __init__(self, settings: Settings, publisher: Publisher) -> None:
         self._publisher = publisher
-        self._queue = Queues.of(settings.key_prefix).urgent
-        self._vault = Vault([key.get_secret_value() for key in settings.vault_keys])
+        self._vault = vault_of(settings)
         # Whoever waits for an address holds a thread; readers have their own.
         self._reading = LedgerPool(settings, 2, "connect")
         self._waiting = LedgerPool(settings, 8, "connect-wait", ADDRESS + PATIENCE)
@@ -122,28 +120,31 @@ class Connecting:
         return [
             Route(DONE, self.done),
             Route(f"{PATH}/style.css", self.style),
-            Route(PATH + "/{token}", self.show, methods=["GET"]),
-            Route(PATH + "/{token}", self.go, methods=["POST"]),
+            Route(PATH + "/{token}", self.answer, methods=["GET", "POST"]),
         ]
 
     def close(self) -> None:
-        """End the threads and close the connections."""
         for pool in (self._reading, self._waiting):
             pool.close()
 
-    async def show(self, request: Request) -> Response:
-        """Whose connection it is and to which service, with the button; or why there is nothing to do."""
-        link, why = await self._opened(request.path_params["token"])
-        if link is None or why:
-            return self._said(why, link)
-        return self._page(link, "connect.html", 200, address=link.address)
+    async def answer(self, request: Request) -> Response:
+        """Whose connection it is and to which service, with the button; or why there is nothing to do.
 
-    async def go(self, request: Request) -> Response:
-        """Lead to Cronofy, at an address of its own for this user."""
+        The button leads to Cronofy, at an address of its own for this user.
+        """
         token = request.path_params["token"]
-        link, why = await self._opened(token)
-        if link is None or why:
+        link = read_link(self._vault, token)
+        if link is None:
+            return self._said("changed", None)
+        try:
+            why = await self._reading.run(self._why_not, link)
+        except RedisError as error:
+            log.warning("connect.unreadable", reason=type(error).__name__)
+            why = Said.LATER
+        if why:
             return self._said(why, link)
+        if request.method != "POST":
+            return self._page(link, "connect.html", 200, address=link.address)
         answer = await self._address(link)
         if "address" not in answer:
             return self._said(answer["said"], link)
@@ -155,12 +156,12 @@ class Connecting:
     async def done(self, request: Request) -> Response:
         """Where Cronofy brings the user back: the meetings are looked at now, and the user is thanked."""
         token = request.cookies.get(COOKIE, "")
-        link = read_link(self._vault, token) if token else None
+        link = read_link(self._vault, token)
         failed, linked = ERROR in request.query_params, request.query_params.get(LINKED, "")[:LONGEST_ID]
         if link and not failed:
             try:
-                said = {"provider_name": link.provider_name, "profile_id": linked}
-                await self._publisher.publish(NOTE, {"sub": link.sub, **said}, self._queue)
+                kwargs = {"sub": link.sub, "provider_name": link.provider_name, "profile_id": linked}
+                await self._publisher.publish(NOTE, kwargs)
             except BrokerAway as away:
                 # The next look finds out all the same.
                 log.warning("connect.not_woken", sub=link.sub, reason=str(away))
@@ -178,19 +179,7 @@ class Connecting:
         return answer
 
     async def style(self, _: Request) -> Response:
-        """The style sheet."""
         return Response(self._style, media_type="text/css", headers={"Cache-Control": "no-cache"})
-
-    async def _opened(self, token: str) -> tuple[ConnectLink | None, str]:
-        """What the link says, and why there is nothing to do about it."""
-        link = read_link(self._vault, token)
-        if link is None:
-            return None, "changed"
-        try:
-            return link, await self._reading.run(self._why_not, link)
-        except RedisError as error:
-            log.warning("connect.unreadable", reason=type(error).__name__)
-            return link, Said.LATER
 
     def _why_not(self, link: ConnectLink) -> str:
         if self._ledger.now() > link.until:
@@ -213,7 +202,7 @@ class Connecting:
                 "answer_id": answer_id,
                 "until_ms": until_ms,
             }
-            await self._publisher.publish(TASK, kwargs, self._queue)
+            await self._publisher.publish(TASK, kwargs)
             answer = await self._waiting.run(self._answers.take, answer_id, ADDRESS)
         except (RedisError, BrokerAway, VaultError) as error:
             log.warning("connect.put_off", sub=link.sub, reason=type(error).__name__)
@@ -233,17 +222,14 @@ class Connecting:
         """A page in the language of the email that the link is from."""
         spoken = first_spoken(link.locale if link else None, self._locale)
         service = provider(link.provider_name) if link else ""
+
+        def translate(message: str, /, **values: str) -> str:
+            return spoken.catalogue.gettext(message) % values
+
         page = _TEMPLATES.get_template(template).render(
-            lang=spoken.tag, direction=spoken.direction, gettext=_gettext(spoken), service=service, **shown
+            lang=spoken.tag, direction=spoken.direction, gettext=translate, service=service, **shown
         )
         return HTMLResponse(page, status, {"Content-Security-Policy": POLICY})
-
-
-def _gettext(spoken: Language) -> Callable[..., str]:
-    def translate(message: str, /, **values: str) -> str:
-        return spoken.catalogue.gettext(message) % values
-
-    return translate
 
 
 _TEMPLATES = templates_of("worker.web.connecting")

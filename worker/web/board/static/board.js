@@ -6,6 +6,7 @@
   if (!live || !note) return;
   const button = document.createElement("button");
   const words = document.createElement("span");
+  const updated = `Times are UTC. Updated every ${live.dataset.seconds} seconds. `;
   let running = true;
 
   function say(text) {
@@ -26,7 +27,7 @@
       const open = [...live.querySelectorAll("details[open]")].map((each) => each.id);
       live.innerHTML = text;
       for (const id of open) document.getElementById(id)?.setAttribute("open", "");
-      say(`Times are UTC. Updated every ${live.dataset.seconds} seconds. `);
+      say(updated);
     } catch {
       say("Times are UTC. The last update failed; retrying. ");
     }
@@ -35,11 +36,11 @@
   button.type = "button";
   button.addEventListener("click", () => {
     running = !running;
-    say(running ? `Times are UTC. Updated every ${live.dataset.seconds} seconds. ` : "Times are UTC. Not updated. ");
+    say(running ? updated : "Times are UTC. Not updated. ");
     refresh();
   });
   note.replaceChildren(words, button);
-  say(`Times are UTC. Updated every ${live.dataset.seconds} seconds. `);
+  say(updated);
   document.addEventListener("visibilitychange", refresh);
   setInterval(refresh, Number(live.dataset.seconds) * 1000);
 })();
