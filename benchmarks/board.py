@@ -36,7 +36,7 @@ from benchmarks.stage import (
 )
 from worker.bootstrap import Services
 from worker.ledger.dead_letters import MOST as MOST_LETTERS
-from worker.ledger.ledger import Credentials
+from worker.ledger.ledger import Connecting, Credentials
 from worker.ledger.lists import lists_of
 from worker.ledger.outgoing import Outcome, OutcomeType
 from worker.ledger.packing import pack_event
@@ -179,7 +179,7 @@ def _fill(opened: Services, events: int, large: int, letters: int) -> None:
         ]
         run_many(ledger, "connect", calls)
     fill_events(opened, events, start, incident=True)
-    ledger.connect(LARGE, Credentials("token"), "us", None, None)
+    ledger.connect(Connecting(LARGE, Credentials("token"), "us", None, None))
     made = [_event(n, start + 2 * SPAN) for n in range(large)]
     for first in progress(range(0, large, PIPELINED), "Filling the large account", transient=True):
         some = [(e.key.field, pack_event(e), lists_of(e)) for e in made[first : first + PIPELINED]]

@@ -20,7 +20,7 @@ from tests.integration.ledgers import an_event
 from worker.doctor.examination import CHECKS, examine
 from worker.doctor.finding import Finding, Health
 from worker.ledger.figures import announce
-from worker.ledger.ledger import Credentials, Ledger
+from worker.ledger.ledger import Connecting, Credentials, Ledger
 from worker.ledger.vault import Vault
 
 KEY = Fernet.generate_key().decode()
@@ -92,7 +92,7 @@ def healthy_fleet(server: str, running: RunningSandbox, prefix: str, home: Path)
     with Redis.from_url(server) as redis:
         redis.flushdb()
         ledger = Ledger(redis, prefix, Vault([KEY]), timedelta(days=1), 100)
-        ledger.connect("acc", Credentials("refresh", "access"), "us", None, None)
+        ledger.connect(Connecting("acc", Credentials("refresh", "access"), "us", None, None))
         ledger.track("acc", an_event(due=False))
         ledger.promote(1)
         fleet = CheckedFleet(redis, ledger, running, values)

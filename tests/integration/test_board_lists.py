@@ -19,7 +19,7 @@ from tests.integration.ledgers import an_event, claim
 from tests.integration.test_board import TOKEN, ask
 from worker.ledger.figures import announce
 from worker.ledger.leases import Change, Mail
-from worker.ledger.ledger import Credentials, Ledger
+from worker.ledger.ledger import Connecting, Credentials, Ledger
 from worker.ledger.opening import open_ledger
 from worker.ledger.outgoing import Outbox, Outcome, OutcomeType
 from worker.ledger.packing import pack_event
@@ -54,7 +54,7 @@ def kept(settings: Settings) -> Ledger:
 
 def connect(ledger: Ledger, sub: str, email: str | None = None) -> None:
     """Connect an account."""
-    ledger.connect(sub, Credentials("token"), "us", email, None)
+    ledger.connect(Connecting(sub, Credentials("token"), "us", email, None))
 
 
 def fill_accounts(ledger: Ledger, number: int) -> None:

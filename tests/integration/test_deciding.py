@@ -20,7 +20,7 @@ from tests.integration.test_incidents import OPERATOR, look, only, removed, subj
 from tests.integration.world import Begin, World, set_environment
 from worker.cli import cli
 from worker.intake.payloads import DecideIncident
-from worker.ledger.ledger import Credentials
+from worker.ledger.ledger import Connecting, Credentials
 from worker.ledger.lists import incident_list
 from worker.mail.compose import read_back
 from worker.mail.decision_links import GOOD_FOR, decision_url
@@ -251,7 +251,7 @@ def test_one_command_settles_many_accounts(
     world = begin(escalation_email=OPERATOR)
     ledger = world.services.ledger
     for number in range(many):
-        ledger.connect(f"acc_{number}", Credentials("refresh"), "us", None, None)
+        ledger.connect(Connecting(f"acc_{number}", Credentials("refresh"), "us", None, None))
         ledger.track(f"acc_{number}", an_event(hours=24 + number))
         look(ledger, f"acc_{number}")
     [opened] = subjects(world)

@@ -22,7 +22,7 @@ from worker.intake import accept
 from worker.intake.payloads import AccountOnly, ConnectAccount
 from worker.ledger.dead_letters import DeadLetter
 from worker.ledger.leases import Change, EventChange, Mail
-from worker.ledger.ledger import Credentials
+from worker.ledger.ledger import Connecting, Credentials
 from worker.ledger.outgoing import Outcome, OutcomeType
 from worker.ledger.records import Episode, Memo, to_ms
 from worker.run import delivery
@@ -221,7 +221,7 @@ def test_erased_outcomes_leave_nothing_undelivered(world: World) -> None:
         ledger.outcomes.delivered(entry_id)
     assert not ledger.outcomes.has_undelivered()
     accept.forget_account(world.services, AccountOnly(sub=world.sub))
-    ledger.connect("acc_next", Credentials("r"), "us", None, None)
+    ledger.connect(Connecting("acc_next", Credentials("r"), "us", None, None))
     assert ledger.outcomes.has_undelivered()
     for entry_id, _ in ledger.outcomes.undelivered(10):
         ledger.outcomes.delivered(entry_id)

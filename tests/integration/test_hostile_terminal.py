@@ -19,7 +19,7 @@ from tests.hostile import ACTING, SURROGATE, harmless
 from tests.integration.checked_fleet import AWAY
 from tests.integration.ledgers import an_event
 from worker.cli import COMMANDS, main
-from worker.ledger.ledger import Credentials, Ledger
+from worker.ledger.ledger import Connecting, Credentials, Ledger
 from worker.ledger.vault import Vault
 
 SUB, CALENDAR, EVENT = f"acc{ACTING}", f"cal{ACTING}", f"e{ACTING}"
@@ -110,7 +110,9 @@ def world(redis: Redis, redis_url: str, prefix: str, tmp_path: Path) -> World:
     """An account, an event, a dead letter, a neighbour's key and lines to import."""
     key = Fernet.generate_key().decode()
     ledger = Ledger(redis, prefix, Vault([key]), timedelta(days=7), 1000)
-    ledger.connect(SUB, Credentials("refresh", "access"), "us", f"dana{ACTING}@example.org", f"Dana{ACTING}")
+    ledger.connect(
+        Connecting(SUB, Credentials("refresh", "access"), "us", f"dana{ACTING}@example.org", f"Dana{ACTING}")
+    )
     event = an_event(EVENT, calendar_id=CALENDAR)
     texts = dict.fromkeys(("summary", "description", "conferencing"), f"x{ACTING}")
     ledger.track(SUB, replace(event, body={**event.body, **texts}, provider_name=f"zoom{ACTING}"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.integration.ledgers import an_event, claim, later
 from worker.ledger.leases import Change, EventChange
-from worker.ledger.ledger import Credentials, Ledger
+from worker.ledger.ledger import Connecting, Credentials, Ledger
 
 EMAIL = "Dana@Example.org"
 
@@ -37,7 +37,7 @@ def test_accounts_whose_events_are_tracked_together_are_all_listed(ledger: Ledge
 
 def test_sweeps_enter_what_an_older_version_wrote(ledger: Ledger) -> None:
     """Its accounts, events and addresses are found as new ones are; then there is nothing left to do."""
-    ledger.connect("acc", Credentials("token"), "us", EMAIL, None)
+    ledger.connect(Connecting("acc", Credentials("token"), "us", EMAIL, None))
     ledger.track("acc", an_event("e1"))
     ledger.track("never-connected", an_event("e2"))
     keys = ledger.keys

@@ -17,7 +17,7 @@ from tests.integration.ledgers import NOW, an_event, claim, later, outcome, outc
 from worker.diagnosis.model import Cause
 from worker.intake.acknowledge import acknowledge, withdraw
 from worker.ledger.leases import Change, EventChange, Lease
-from worker.ledger.ledger import Credentials, Ledger
+from worker.ledger.ledger import Connecting, Credentials, Ledger
 from worker.ledger.lists import names_of
 from worker.ledger.outgoing import OutcomeType
 from worker.ledger.packing import CAUSES
@@ -95,7 +95,7 @@ class Model:
                 ledger.forget(sub)
                 self.leases.pop(sub, None)
             case "connect":
-                ledger.connect(sub, Credentials("r"), "us", None, None)
+                ledger.connect(Connecting(sub, Credentials("r"), "us", None, None))
             case "claim" if lease is None:
                 self.leases[sub] = claim(ledger, sub)
             case "release" if lease:

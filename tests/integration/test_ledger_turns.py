@@ -10,7 +10,7 @@ import pytest
 from tests.integration.ledgers import LONG, NOW, an_event, standing
 from tests.waiting import wait_until
 from worker.ledger.leases import Change, EventChange
-from worker.ledger.ledger import Credentials, Ledger
+from worker.ledger.ledger import Connecting, Credentials, Ledger
 from worker.ledger.packing import pack_notice
 from worker.ledger.records import TrackedEvent, to_ms
 
@@ -32,7 +32,7 @@ def order(ledger: Ledger, *data_centers: str) -> list[str]:
 
 def connect(ledger: Ledger, sub: str, data_center: str) -> None:
     """Connect an account in that data centre."""
-    ledger.connect(sub, Credentials("refresh"), data_center, None, None)
+    ledger.connect(Connecting(sub, Credentials("refresh"), data_center, None, None))
 
 
 def test_starts_keep_their_order_however_far_away(ledger: Ledger) -> None:

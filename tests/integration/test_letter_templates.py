@@ -16,7 +16,7 @@ from tests.integration.test_relink_smtp import Inbox, mail_server
 from tests.unit.emails import LETTERS, RELINK
 from worker.bootstrap import letterhead_of, make_letters
 from worker.cli import main
-from worker.ledger.ledger import Credentials, Ledger
+from worker.ledger.ledger import Connecting, Credentials, Ledger
 from worker.mail.letters import Letterhead, Letters, samples
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "letters"
@@ -90,7 +90,9 @@ def test_a_preview_can_be_sent(run: Run) -> None:
 
 def test_a_preview_is_about_a_tracked_event(run: Run, ledger: Ledger, redis_url: str, prefix: str) -> None:
     """For its user, with its title and in its language; of any other event it says what is known."""
-    ledger.connect("acc", Credentials("refresh", "access"), "us", "kim@example.org", "Kim", locale="de")
+    ledger.connect(
+        Connecting("acc", Credentials("refresh", "access"), "us", "kim@example.org", "Kim", locale="de")
+    )
     ledger.track("acc", an_event())
     of_ledger = {"REDIS_URL": redis_url, "KEY_PREFIX": prefix}
 

@@ -21,7 +21,7 @@ from tests.contract.documents import code, table
 from tests.integration.ledgers import an_event
 from tests.waiting import wait_until
 from worker.cli import cli
-from worker.ledger.ledger import Credentials, Ledger
+from worker.ledger.ledger import Connecting, Credentials, Ledger
 from worker.ledger.vault import Vault
 
 KEY = urlsafe_b64encode(bytes(range(32))).decode()
@@ -84,7 +84,7 @@ def place(redis_url: str, running: RunningSandbox, tmp_path: Path) -> Iterator[P
     with Redis.from_url(url) as redis:
         redis.flushdb()
         ledger = Ledger(redis, "reconciler", Vault([KEY]), timedelta(days=7), 1000)
-        ledger.connect("acc", Credentials("refresh", "access"), "us", None, None)
+        ledger.connect(Connecting("acc", Credentials("refresh", "access"), "us", None, None))
         ledger.track("acc", an_event(due=False))
         yield Place(tmp_path, url, running)
         redis.flushdb()

@@ -87,13 +87,14 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Connecting:
-    """An account to connect, as `Ledger.connect` takes it."""
+    """An account to connect; an `email`, `name`, `locale` or `tzid` of None keeps the earlier one."""
 
     sub: str
     credentials: Credentials
     data_center: str
     email: str | None
     name: str | None
+    #: Needed without a refresh token.
     expires_in: timedelta | None = None
     locale: str | None = None
     tzid: str | None = None
@@ -141,26 +142,8 @@ class Ledger:
 
     # Intake.
 
-    def connect(
-        self,
-        sub: str,
-        credentials: Credentials,
-        data_center: str,
-        email: str | None,
-        name: str | None,
-        expires_in: timedelta | None = None,
-        locale: str | None = None,
-        tzid: str | None = None,
-    ) -> None:
-        """Store an account's credentials, replacing older ones; wake it if it was lost or waits for them.
-
-        An `email`, `name`, `locale` or `tzid` of None keeps the earlier one. Without a refresh token,
-        `expires_in` is needed.
-        """
-        self.connect_all([Connecting(sub, credentials, data_center, email, name, expires_in, locale, tzid)])
-
-    def connect_all(self, accounts: Sequence[Connecting]) -> None:
-        """The same for several, one after the other."""
+    def connect(self, *accounts: Connecting) -> None:
+        """Store accounts' credentials, replacing older ones; wake each that was lost or waits for them."""
         now = self.now()
         key = self.directory.address_key.take() if any(account.email for account in accounts) else b""
         self.scripts.run_each("connect", [self._connecting(account, now, key) for account in accounts])
