@@ -180,7 +180,7 @@ def _fill(opened: Services, events: int, large: int, letters: int) -> None:
         ]
         run_many(ledger, "connect", calls)
     fill_events(opened, events, start, incident=True)
-    ledger.connect_all([Connecting(LARGE, Credentials("token"), "us", None, None)])
+    ledger.connect(Connecting(LARGE, Credentials("token"), "us", None, None))
     made = [_event(n, start + 2 * SPAN) for n in range(large)]
     for first in progress(range(0, large, PIPELINED), "Filling the large account", transient=True):
         some = [(e.key.field, pack_event(e), lists_of(e)) for e in made[first : first + PIPELINED]]

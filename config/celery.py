@@ -41,14 +41,11 @@ def routes(prefix: str) -> dict[str, dict[str, str]]:
 
 def celery_config(settings: Settings) -> dict[str, Any]:
     """Celery's settings for ours; SettingsError if there is no broker."""
-    visibility = settings.visibility_timeout.total_seconds()
-    limit = settings.task_time_limit.total_seconds()
     every = settings.sweep_every.total_seconds()
     prefix = settings.key_prefix
     queues = Queues.of(prefix)
     return {
-        **_broker(settings.broker),
-        "broker_transport_options": _transport_options(settings.broker, visibility, prefix),
+        **_broker(settings),
         # Workers and beat survive a broker outage of any length.
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
@@ -75,7 +72,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
         "worker_prefetch_multiplier": 1,
-        "task_time_limit": limit,
+        "task_time_limit": settings.task_time_limit.total_seconds(),
         "imports": TASK_MODULES,
         # Keep our own logging, and payloads out of results.
         "worker_consumer": "worker.broker.consumer:Consumer",
@@ -99,21 +96,15 @@ def celery_config(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _broker(url: str) -> dict[str, Any]:
-    if not is_redis(url):
-        return {"broker_url": url}
-    redis = parse(url)
-    return {"broker_url": redis.for_celery, "broker_use_ssl": redis.tls or False}
-
-
-def _transport_options(broker: str, visibility_seconds: float, prefix: str) -> dict[str, Any]:
-    if not is_redis(broker):
+def _broker(settings: Settings) -> dict[str, Any]:
+    if not is_redis(settings.broker):
         # Otherwise RabbitMQ confirms nothing, and loses messages not yet on disk when it dies. Other
         # transports ignore the option.
-        return {"confirm_publish": True}
-    return {
+        return {"broker_url": settings.broker, "broker_transport_options": {"confirm_publish": True}}
+    redis, prefix = parse(settings.broker), settings.key_prefix
+    options = {
         # A killed worker's messages come back after this; it is above any task's time limit.
-        "visibility_timeout": visibility_seconds,
+        "visibility_timeout": settings.visibility_timeout.total_seconds(),
         # Under Kombu's own names, we would give back what another Celery's workers hold, and they ours.
         "unacked_key": f"{prefix}.unacked",
         "unacked_index_key": f"{prefix}.unacked_index",
@@ -127,7 +118,12 @@ def _transport_options(broker: str, visibility_seconds: float, prefix: str) -> d
         "socket_connect_timeout": 5.0,
         "socket_keepalive": True,
         "health_check_interval": 15,
-        **_sentinel_options(parse(broker)),
+        **_sentinel_options(redis),
+    }
+    return {
+        "broker_url": redis.for_celery,
+        "broker_use_ssl": redis.tls or False,
+        "broker_transport_options": options,
     }
 
 

@@ -57,9 +57,8 @@ class Redaction:
     def __call__(
         self, _logger: Any, _method: str, event: MutableMapping[str, Any]
     ) -> MutableMapping[str, Any]:
-        for name, value in event.items():
-            event[name] = MASK if name in SECRET_FIELDS else self.masked(value)
-        return event
+        masked: dict[str, Any] = self.masked(dict(event))
+        return masked
 
     def masked(self, value: Any) -> Any:
         """Any JSON value, without secrets."""

@@ -88,10 +88,6 @@ class CleanExporter(SpanExporter):
         """Shut down the inner exporter."""
         self._inner.shutdown()
 
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Flush the inner exporter; nothing is buffered here."""
-        return self._inner.force_flush(timeout_millis)
-
     def _cleaned(self, span: ReadableSpan) -> ReadableSpan:
         attributes = dict(span.attributes or {})
         name = span.name

@@ -6,10 +6,15 @@ Without them, OpenTelemetry is never imported. `config.spans` says what is recor
 from __future__ import annotations
 
 import os
+import sys
+from importlib import import_module
 
 import structlog
 
 from config.settings import Settings
+
+#: Needs the extra ``otel``.
+_SPANS = "config.spans"
 
 log = structlog.get_logger()
 
@@ -26,7 +31,7 @@ def prepare() -> None:
     """Import OpenTelemetry if it is wanted: once, before processes are forked."""
     if wanted():
         try:
-            import config.spans  # noqa: F401, PLC0415 - of the extra otel
+            import_module(_SPANS)
         except ImportError as error:
             log.warning(
                 "tracing.unavailable", reason=f"{error.name} is missing", mend="install the extra otel"
@@ -35,19 +40,11 @@ def prepare() -> None:
 
 def start(settings: Settings) -> None:
     """Start recording this process's spans, if that is wanted and the extra is installed."""
-    if wanted():
-        try:
-            from config.spans import record  # noqa: PLC0415 - of the extra otel
-        except ImportError:
-            return
-        record(settings)
+    if wanted() and _SPANS in sys.modules:
+        sys.modules[_SPANS].record(settings)
 
 
 def stop() -> None:
     """Send the last spans, within seconds whether or not the collector answers."""
-    if wanted():
-        try:
-            from config.spans import flush  # noqa: PLC0415 - of the extra otel
-        except ImportError:
-            return
-        flush()
+    if _SPANS in sys.modules:
+        sys.modules[_SPANS].flush()

@@ -2,44 +2,41 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from celery import Task
 
-from tasks.payload import INTAKE, delivered_again, handle
-from worker.app import app
+from tasks.payload import delivered_again, public
+from worker.bootstrap import Services
 from worker.intake import accept
 from worker.intake.payloads import AccountOnly, AcknowledgeEvent, ConnectAccount, OneEvent, TrackEvent
 
 
-@app.task(name="conferencing.connect_account", **INTAKE)
-def connect_account(self: Task[..., Any], /, *args: Any, **kwargs: Any) -> bool:
+@public("conferencing.connect_account", ConnectAccount)
+def connect_account(self: Task[..., Any], services: Services, account: ConnectAccount) -> bool:
     """Store an account's credentials."""
-    service = partial(accept.connect_account, again=delivered_again(self))
-    return handle(self, ConnectAccount, service, args, kwargs)
+    return accept.connect_account(services, account, again=delivered_again(self))
 
 
-@app.task(name="conferencing.forget_account", **INTAKE)
-def forget_account(self: Task[..., Any], /, *args: Any, **kwargs: Any) -> bool:
+@public("conferencing.forget_account", AccountOnly)
+def forget_account(_: Task[..., Any], services: Services, account: AccountOnly) -> bool:
     """Erase an account."""
-    return handle(self, AccountOnly, accept.forget_account, args, kwargs)
+    return accept.forget_account(services, account)
 
 
-@app.task(name="conferencing.track", **INTAKE)
-def track(self: Task[..., Any], /, *args: Any, **kwargs: Any) -> bool:
+@public("conferencing.track", TrackEvent)
+def track(self: Task[..., Any], services: Services, tracked: TrackEvent) -> bool:
     """Start watching an event."""
-    return handle(self, TrackEvent, partial(accept.track, again=delivered_again(self)), args, kwargs)
+    return accept.track(services, tracked, again=delivered_again(self))
 
 
-@app.task(name="conferencing.untrack", **INTAKE)
-def untrack(self: Task[..., Any], /, *args: Any, **kwargs: Any) -> bool:
+@public("conferencing.untrack", OneEvent)
+def untrack(_: Task[..., Any], services: Services, event: OneEvent) -> bool:
     """Stop watching an event."""
-    return handle(self, OneEvent, accept.untrack, args, kwargs)
+    return accept.untrack(services, event)
 
 
-@app.task(name="conferencing.acknowledge", **INTAKE)
-def acknowledge(self: Task[..., Any], /, *args: Any, **kwargs: Any) -> bool:
+@public("conferencing.acknowledge", AcknowledgeEvent)
+def acknowledge(self: Task[..., Any], services: Services, given: AcknowledgeEvent) -> bool:
     """Somebody answers for an event; false if it is not pending."""
-    service = partial(accept.acknowledge, again=delivered_again(self))
-    return handle(self, AcknowledgeEvent, service, args, kwargs)
+    return accept.acknowledge(services, given, again=delivered_again(self))

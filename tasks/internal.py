@@ -123,15 +123,10 @@ def wake_outgoing() -> None:
     # Where to is known to the workers of that queue alone.
     if any_due(ledger.redis, ledger.keys, ledger.now()):
         notify_operators.delay()
-    if _has_outcomes():
+    settings = services().settings
+    undelivered = settings.outcome_task and ledger.outcomes.has_undelivered()
+    if undelivered or (settings.outcome_url and ledger.posts.has_due(ledger.now())):
         deliver_outcomes.delay()
-
-
-def _has_outcomes() -> bool:
-    settings, ledger = services().settings, services().ledger
-    if settings.outcome_task and ledger.outcomes.has_undelivered():
-        return True
-    return bool(settings.outcome_url) and ledger.posts.has_due(ledger.now())
 
 
 def _publish_letter(mail_id: str, kwargs: dict[str, Any]) -> None:

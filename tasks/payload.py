@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial, wraps
 from typing import Any, TypeVar
 
 import structlog
@@ -13,7 +14,7 @@ from celery.exceptions import Reject
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from worker.app import services
+from worker.app import app, services
 from worker.bootstrap import Services
 from worker.broker.consumer import HAD_ETA
 from worker.broker.outages import BROKER, LEDGER, why
@@ -37,21 +38,38 @@ class PublicTask(Task):  # type: ignore[type-arg]
         return self.run(*args, **kwargs)
 
 
-#: Options of every public task: its answer is kept, and a refused payload is not our error.
-PUBLIC: dict[str, Any] = {
-    "base": PublicTask,
-    "bind": True,
-    "ignore_result": False,
-    "throws": (BadPayload,),
-}
-#: Options of public tasks that bring something new, which nobody else may have: when the ledger hangs until
-#: the time limit ends the task, its message comes back. (A task that fails has kept its payload itself.)
-INTAKE: dict[str, Any] = {**PUBLIC, "acks_on_failure_or_timeout": False}
-
 #: How long to wait before giving back a message that cannot be worked on now.
 REST_SECONDS = 1.0
 
 log = structlog.get_logger()
+
+
+def public(
+    name: str, model: type[P], *, brings_news: bool = True
+) -> Callable[[Callable[[Task[..., Any], Services, P], R]], Task[..., R]]:
+    """Make a task of the contract: the function is given the task, the services and the checked payload.
+
+    With `brings_news`, nobody else may have its payload: when the ledger hangs until the time limit ends the
+    task, its message comes back. (A task that fails has kept its payload itself.)
+    """
+
+    def register(work: Callable[[Task[..., Any], Services, P], R]) -> Task[..., R]:
+        @wraps(work)
+        def run(self: Task[..., Any], /, *args: Any, **kwargs: Any) -> R:
+            return handle(self, model, partial(work, self), args, kwargs)
+
+        task: Task[..., R] = app.task(
+            name=name,
+            base=PublicTask,
+            bind=True,
+            ignore_result=False,
+            acks_on_failure_or_timeout=not brings_news,
+            # A refused payload is not our error.
+            throws=(BadPayload,),
+        )(run)
+        return task
+
+    return register
 
 
 def handle(

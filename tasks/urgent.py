@@ -8,84 +8,57 @@ from typing import Any
 from celery import Task
 
 from tasks.internal import wake_outgoing
-from tasks.payload import INTAKE, PUBLIC, handle
-from worker.app import app
+from tasks.payload import public
 from worker.bootstrap import Services
 from worker.intake.acknowledge import acknowledge_incident
 from worker.intake.payloads import AccountOnly, ChooseProfile, DecideIncident, OneEvent
-from worker.ledger.records import EventKey
 from worker.run import choices, deciding, looks
 
 #: How long one task works on a decision, well within the time limit.
 WITHIN = timedelta(seconds=20)
 
 
-@app.task(name="conferencing.reconcile_event", **PUBLIC)
-def reconcile_event(self: Task[..., Any], /, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
+@public("conferencing.reconcile_event", OneEvent, brings_news=False)
+def reconcile_event(_: Task[..., Any], services: Services, event: OneEvent) -> dict[str, Any] | None:
     """Re-read, diagnose and act on one event."""
-
-    def service(services: Services, event: OneEvent) -> dict[str, Any] | None:
-        answer = looks.reconcile_event(services, event.sub, EventKey(event.calendar_id, event.event_id))
-        wake_outgoing()
-        return answer
-
-    return handle(self, OneEvent, service, args, kwargs)
+    answer = looks.reconcile_event(services, event.sub, event.key)
+    wake_outgoing()
+    return answer
 
 
-@app.task(name="conferencing.reconcile_account", **PUBLIC)
-def reconcile_account(self: Task[..., Any], /, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
+@public("conferencing.reconcile_account", AccountOnly, brings_news=False)
+def reconcile_account(_: Task[..., Any], services: Services, account: AccountOnly) -> list[dict[str, Any]]:
     """The same for all pending events of an account."""
-
-    def service(services: Services, account: AccountOnly) -> list[dict[str, Any]]:
-        answers = looks.reconcile_account(services, account.sub)
-        wake_outgoing()
-        return answers
-
-    return handle(self, AccountOnly, service, args, kwargs)
+    answers = looks.reconcile_account(services, account.sub)
+    wake_outgoing()
+    return answers
 
 
-@app.task(name="conferencing.explain", **PUBLIC)
-def explain(self: Task[..., Any], /, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
+@public("conferencing.explain", OneEvent, brings_news=False)
+def explain(_: Task[..., Any], services: Services, event: OneEvent) -> dict[str, Any] | None:
     """Diagnose one event and change nothing."""
-
-    def service(services: Services, event: OneEvent) -> dict[str, Any] | None:
-        found = looks.explain(services, event.sub, EventKey(event.calendar_id, event.event_id))
-        return found.answer if found else None
-
-    return handle(self, OneEvent, service, args, kwargs)
+    found = looks.explain(services, event.sub, event.key)
+    return found.answer if found else None
 
 
-@app.task(name="conferencing.choose_profile", **INTAKE)
-def choose_profile(self: Task[..., Any], /, *args: Any, **kwargs: Any) -> dict[str, Any]:
+@public("conferencing.choose_profile", ChooseProfile)
+def choose_profile(_: Task[..., Any], services: Services, choice: ChooseProfile) -> dict[str, Any]:
     """Keep a person's choice of what takes the place of a removed profile, and carry it out."""
-
-    def service(services: Services, choice: ChooseProfile) -> dict[str, Any]:
-        wanted = choices.Wanted(
-            choice.sub,
-            choice.profile_id,
-            choice.to_profile_id,
-            choice.event,
-            choice.by or choices.SOMEONE,
-        )
-        answer = choices.choose_profile(services, wanted)
-        wake_outgoing()
-        return answer
-
-    return handle(self, ChooseProfile, service, args, kwargs)
+    by = choice.by or choices.SOMEONE
+    wanted = choices.Wanted(choice.sub, choice.profile_id, choice.to_profile_id, choice.event, by)
+    answer = choices.choose_profile(services, wanted)
+    wake_outgoing()
+    return answer
 
 
-@app.task(name="conferencing.decide_incident", **INTAKE)
-def decide_incident(self: Task[..., Any], /, *args: Any, **kwargs: Any) -> dict[str, Any]:
+@public("conferencing.decide_incident", DecideIncident)
+def decide_incident(self: Task[..., Any], services: Services, decision: DecideIncident) -> dict[str, Any]:
     """Carry out what a person decided about an incident; what the time does not allow, another one does."""
-
-    def service(services: Services, decision: DecideIncident) -> dict[str, Any]:
-        answer, unfinished = decide(services, decision)
-        if unfinished:
-            self.apply_async(kwargs=kwargs)
-        wake_outgoing()
-        return answer
-
-    return handle(self, DecideIncident, service, args, kwargs)
+    answer, unfinished = decide(services, decision)
+    if unfinished:
+        self.apply_async(kwargs=decision.model_dump(mode="json", exclude_unset=True))
+    wake_outgoing()
+    return answer
 
 
 def decide(services: Services, decision: DecideIncident) -> tuple[dict[str, Any], bool]:

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from config.logging import redaction_of
 from config.queues import check_outcome_queue
 from config.redis_url import is_redis
-from config.settings import BatchCost, RelinkWhen, Settings, SettingsError, UserMail, require_cronofy
+from config.settings import Settings, SettingsError, require_cronofy
 from worker.addresses import mailbox
 from worker.cronofy.budget import Budget
 from worker.cronofy.callbacks import Callbacks, origin_of
@@ -121,6 +121,12 @@ def bootstrap(settings: Settings) -> Services:
     ledger = open_ledger(settings)
     policy = policy_of(settings)
     cronofy = _cronofy(settings, ledger)
+    channels = links = None
+    if settings.webhook_url is not None:
+        lasting = max(settings.relink_reminders, default=timedelta(0))
+        links = ConnectLinks(origin_of(settings.webhook_url), ledger.vault, lasting)
+        if not settings.dry_run:
+            channels = Channels(cronofy, Callbacks(settings.webhook_url, ledger.vault))
     looker = Looker(
         ledger=ledger,
         cronofy=cronofy,
@@ -130,18 +136,18 @@ def bootstrap(settings: Settings) -> Services:
             settings.relink_hosts,
             settings.cronofy_api_url,
             settings.relink_again,
-            settings.relink_when is RelinkWhen.DISCONNECTED,
+            settings.relink_when == "disconnected",
             settings.reconnect_url,
         ),
         emails=Emails(
             settings.mail_from,
             settings.mail_reply_to,
             make_letters(settings),
-            _connect_links(settings, ledger),
+            links,
         ),
         failures=Failures(ledger, policy, settings.max_attempts, redaction_of(settings).mask),
         dry_run=settings.dry_run,
-        channels=_channels(settings, cronofy),
+        channels=channels,
         rooms=Rooms(settings.fallback_url, ledger.rooms_key) if settings.fallback_url else None,
     )
     return Services(
@@ -152,7 +158,7 @@ def bootstrap(settings: Settings) -> Services:
         looker,
         make_mailer(settings),
         receiver(settings.outcome_url, settings.outcome_secret),
-        receiver(settings.mail_url, settings.mail_secret) if settings.user_mail is UserMail.URL else None,
+        receiver(settings.mail_url, settings.mail_secret) if settings.user_mail == "url" else None,
         notifiers_of(settings),
     )
 
@@ -165,8 +171,8 @@ def policy_of(settings: Settings) -> Policy:
         recheck_max=settings.recheck_max,
         escalate_after=settings.escalate_after,
         escalate_before=settings.escalate_before,
-        replacement=settings.replacement.value,
-        fallback=tuple(Rung(rung.value) for rung in settings.fallback),
+        replacement=settings.replacement,
+        fallback=tuple(Rung(rung) for rung in settings.fallback),
         fallback_before=settings.fallback_before,
         fallback_url=settings.fallback_url,
         connect=settings.webhook_url is not None,
@@ -203,8 +209,8 @@ def make_letters(settings: Settings) -> Letters:
 
 def _writes_to_users(settings: Settings) -> bool:
     """Whether letters leave this host: by its mail server, or by the application's own means."""
-    by_smtp = settings.user_mail is UserMail.SMTP and settings.smtp_url is not None
-    return not settings.dry_run and (by_smtp or settings.user_mail in {UserMail.TASK, UserMail.URL})
+    by_smtp = settings.user_mail == "smtp" and settings.smtp_url is not None
+    return not settings.dry_run and (by_smtp or settings.user_mail in {"task", "url"})
 
 
 def letterhead_of(settings: Settings) -> Letterhead:
@@ -252,7 +258,7 @@ def _cronofy(settings: Settings, ledger: Ledger) -> Cronofy:
         client_secrets=[secret.get_secret_value() for secret in settings.cronofy_client_secret],
         api_url=settings.cronofy_api_url,
         look_timeout=settings.look_timeout,
-        batch_counts_items=settings.batch_cost is BatchCost.ITEMS,
+        batch_counts_items=settings.batch_cost == "items",
     )
 
 
@@ -266,20 +272,6 @@ def notifiers_of(settings: Settings) -> tuple[Notifier, ...]:
     storage = settings.data_dir / "notify"
     urls = enumerate(settings.escalation_urls, 1)
     return tuple(Notifier(number, url.get_secret_value(), storage) for number, url in urls)
-
-
-def _connect_links(settings: Settings, ledger: Ledger) -> ConnectLinks | None:
-    if settings.webhook_url is None:
-        return None
-    reminders = settings.relink_reminders
-    lasting = reminders[-1] if reminders else timedelta(0)
-    return ConnectLinks(origin_of(settings.webhook_url), ledger.vault, lasting)
-
-
-def _channels(settings: Settings, cronofy: Cronofy) -> Channels | None:
-    if settings.webhook_url is None or settings.dry_run:
-        return None
-    return Channels(cronofy, Callbacks(settings.webhook_url, cronofy.ledger.vault))
 
 
 def make_mailer(settings: Settings) -> Mailer:

@@ -8,9 +8,9 @@ from tests.contract.documents import code, reference, table
 from worker.probe.by_hand import BY_HAND
 from worker.probe.finding import OPEN
 from worker.probe.own_questions import OWN_EVENT
-from worker.probe.reads import ADDRESSES, READS
+from worker.probe.reads import READS
 
-QUESTIONS = (*READS, *ADDRESSES, *OWN_EVENT)
+QUESTIONS = (*READS, *OWN_EVENT)
 #: Where a section of the reference says that something is unknown.
 UNKNOWN = re.compile(r"\*\*\[UNKNOWN[\]/ ]")
 
@@ -20,7 +20,7 @@ def test_the_reference_lists_every_question_of_the_probe() -> None:
     rows = table("docs/cronofy-unknown.md", "probe")
 
     assert [(*code(row[0]), row[0].endswith("*"), *row[1:]) for row in rows] == [
-        (each.name, each.needs_event, each.section, each.asks, each.assumed) for each in QUESTIONS
+        (each.name, each in OWN_EVENT, each.section, each.asks, each.assumed) for each in QUESTIONS
     ]
 
 
@@ -28,7 +28,7 @@ def test_the_reference_lists_what_only_a_person_can_settle() -> None:
     """As the command prints it."""
     rows = table("docs/cronofy-unknown.md", "by hand")
 
-    assert [tuple(row) for row in rows] == [(each.asks, each.section, each.how) for each in BY_HAND]
+    assert [tuple(row) for row in rows] == [(each.question, each.section, each.how) for each in BY_HAND]
 
 
 def test_every_section_with_something_unknown_has_a_way_to_settle_it() -> None:
@@ -50,4 +50,4 @@ def test_every_section_with_something_unknown_has_a_way_to_settle_it() -> None:
 def test_the_names_are_apart_and_no_answer_is_called_open() -> None:
     """A name is what a script looks for; `open` means that there is no answer."""
     assert len({each.name for each in QUESTIONS}) == len(QUESTIONS)
-    assert not any(OPEN in (each.holds or ()) for each in QUESTIONS)
+    assert not any(OPEN in (each.holds) for each in QUESTIONS)

@@ -92,7 +92,7 @@ def healthy_fleet(server: str, running: RunningSandbox, prefix: str, home: Path)
     with Redis.from_url(server) as redis:
         redis.flushdb()
         ledger = Ledger(redis, prefix, Vault([KEY]), timedelta(days=1), 100)
-        ledger.connect_all([Connecting("acc", Credentials("refresh", "access"), "us", None, None)])
+        ledger.connect(Connecting("acc", Credentials("refresh", "access"), "us", None, None))
         ledger.track("acc", an_event(due=False))
         ledger.promote(1)
         fleet = CheckedFleet(redis, ledger, running, values)

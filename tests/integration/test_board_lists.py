@@ -54,7 +54,7 @@ def kept(settings: Settings) -> Ledger:
 
 def connect(ledger: Ledger, sub: str, email: str | None = None) -> None:
     """Connect an account."""
-    ledger.connect_all([Connecting(sub, Credentials("token"), "us", email, None)])
+    ledger.connect(Connecting(sub, Credentials("token"), "us", email, None))
 
 
 def fill_accounts(ledger: Ledger, number: int) -> None:

@@ -17,7 +17,6 @@ from tests.integration.test_cronofy_raw import TIMEOUT, RawServer, caller_at, ht
 from tests.integration.test_cronofy_reading import Caller, connected
 from worker.cronofy.errors import (
     CronofyError,
-    Locked,
     Malformed,
     NotFound,
     OutOfBudget,
@@ -52,39 +51,37 @@ def shape(body: Any) -> dict[str, Any]:
 
 
 FAULTS = [
-    # label, the fault, error, status, permanent
-    ("401", status(401), TokenRefused, 401, False),
-    ("402", status(402), Refused, 402, True),
-    ("403", status(403), ScopeRefused, 403, True),
-    ("404", status(404), NotFound, 404, False),
-    ("418", status(418), Refused, 418, True),
-    ("422", status(422), Refused, 422, True),
-    ("423", status(423), Locked, 423, False),
-    ("429", status(429), RateLimited, 429, False),
-    ("500", status(500), ServerFault, 500, False),
-    ("a redirect", status(302), Malformed, 302, False),
-    ("an HTML 502", {"kind": "html"}, ServerFault, 502, False),
-    ("an HTML 200", {"kind": "html", "status": 200}, Malformed, 200, False),
-    ("a list", shape([]), Malformed, 200, False),
-    ("no events", shape({"pages": {}}), Malformed, None, False),
-    ("events that are not events", shape({"events": [1]}), Malformed, None, False),
-    ("a numeric next page", shape({"events": [], "pages": {"next_page": 7}}), Malformed, None, False),
-    ("a truncated body", {"kind": "truncated"}, Unreachable, None, False),
-    ("no answer", {"kind": "hang"}, TimedOut, None, False),
+    # label, the fault, error, status
+    ("401", status(401), TokenRefused, 401),
+    ("402", status(402), Refused, 402),
+    ("403", status(403), ScopeRefused, 403),
+    ("404", status(404), NotFound, 404),
+    ("418", status(418), Refused, 418),
+    ("422", status(422), Refused, 422),
+    ("423", status(423), CronofyError, 423),
+    ("429", status(429), RateLimited, 429),
+    ("500", status(500), ServerFault, 500),
+    ("a redirect", status(302), Malformed, 302),
+    ("an HTML 502", {"kind": "html"}, ServerFault, 502),
+    ("an HTML 200", {"kind": "html", "status": 200}, Malformed, 200),
+    ("a list", shape([]), Malformed, 200),
+    ("no events", shape({"pages": {}}), Malformed, None),
+    ("events that are not events", shape({"events": [1]}), Malformed, None),
+    ("a numeric next page", shape({"events": [], "pages": {"next_page": 7}}), Malformed, None),
+    ("a truncated body", {"kind": "truncated"}, Unreachable, None),
+    ("no answer", {"kind": "hang"}, TimedOut, None),
 ]
 
 
-@pytest.mark.parametrize(
-    ("fault", "error", "status", "permanent"), [pytest.param(*row[1:], id=row[0]) for row in FAULTS]
-)
+@pytest.mark.parametrize(("fault", "error", "status"), [pytest.param(*row[1:], id=row[0]) for row in FAULTS])
 def test_a_fault_has_its_error(
-    caller: Caller, fault: dict[str, Any], error: type[CronofyError], status: int | None, permanent: bool
+    caller: Caller, fault: dict[str, Any], error: type[CronofyError], status: int | None
 ) -> None:
-    """Each broken answer is classified by error, status and whether the same call may work later."""
+    """Each broken answer is classified by error and status."""
     caller.create("e1")
     caller.control.add_fault(**fault, match={"path_prefix": "/v1/events"})
     raised = read(caller)
-    assert (type(raised), raised.status, raised.permanent) == (error, status, permanent)
+    assert (type(raised), raised.status) == (error, status)
     assert raised.retry_after is None
 
 
@@ -219,7 +216,7 @@ def test_no_error_shows_a_secret(
     secrets = (PLANTED_SECRET,)
     with RawServer(answer) as server, caller_at(running, ledger, server.url, secrets=secrets) as caller:
         token = PLANTED_ACCESS if with_token else None
-        ledger.connect_all([Connecting(caller.sub, Credentials(PLANTED_REFRESH, token), "us", None, None)])
+        ledger.connect(Connecting(caller.sub, Credentials(PLANTED_REFRESH, token), "us", None, None))
         raised = read(caller)
 
     shown = "".join([str(raised), repr(raised), *traceback.format_exception(raised)])

@@ -58,7 +58,7 @@ class Caller:
     def connect(self, *, refresh_token: str | None = None, access_token: str | None = None) -> None:
         """Store credentials: the account's own refresh token unless another is given."""
         token = refresh_token or self.account["refresh_token"]
-        self.ledger.connect_all([Connecting(self.sub, Credentials(token, access_token), "us", None, None)])
+        self.ledger.connect(Connecting(self.sub, Credentials(token, access_token), "us", None, None))
 
     def session(self) -> Session:
         """A look's session, with what the ledger has by now."""
@@ -208,9 +208,8 @@ def test_broken_pages_fail_the_whole_read(
     """A page that leads to itself is not followed forever, and one that has expired proves nothing."""
     caller.create("e1", "e2", "e3")
     caller.control.add_fault(**fault, match={"path_prefix": path})
-    with pytest.raises(Malformed) as caught:
+    with pytest.raises(Malformed):
         caller.read()
-    assert not caught.value.permanent
     assert len(caller.calls("/v1/events")) <= calls
 
 

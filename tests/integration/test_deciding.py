@@ -251,7 +251,7 @@ def test_one_command_settles_many_accounts(
     world = begin(escalation_email=OPERATOR)
     ledger = world.services.ledger
     for number in range(many):
-        ledger.connect_all([Connecting(f"acc_{number}", Credentials("refresh"), "us", None, None)])
+        ledger.connect(Connecting(f"acc_{number}", Credentials("refresh"), "us", None, None))
         ledger.track(f"acc_{number}", an_event(hours=24 + number))
         look(ledger, f"acc_{number}")
     [opened] = subjects(world)

@@ -221,7 +221,7 @@ def test_erased_outcomes_leave_nothing_undelivered(world: World) -> None:
         ledger.outcomes.delivered(entry_id)
     assert not ledger.outcomes.has_undelivered()
     accept.forget_account(world.services, AccountOnly(sub=world.sub))
-    ledger.connect_all([Connecting("acc_next", Credentials("r"), "us", None, None)])
+    ledger.connect(Connecting("acc_next", Credentials("r"), "us", None, None))
     assert ledger.outcomes.has_undelivered()
     for entry_id, _ in ledger.outcomes.undelivered(10):
         ledger.outcomes.delivered(entry_id)

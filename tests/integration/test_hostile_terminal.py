@@ -110,12 +110,8 @@ def world(redis: Redis, redis_url: str, prefix: str, tmp_path: Path) -> World:
     """An account, an event, a dead letter, a neighbour's key and lines to import."""
     key = Fernet.generate_key().decode()
     ledger = Ledger(redis, prefix, Vault([key]), timedelta(days=7), 1000)
-    ledger.connect_all(
-        [
-            Connecting(
-                SUB, Credentials("refresh", "access"), "us", f"dana{ACTING}@example.org", f"Dana{ACTING}"
-            )
-        ]
+    ledger.connect(
+        Connecting(SUB, Credentials("refresh", "access"), "us", f"dana{ACTING}@example.org", f"Dana{ACTING}")
     )
     event = an_event(EVENT, calendar_id=CALENDAR)
     texts = dict.fromkeys(("summary", "description", "conferencing"), f"x{ACTING}")

@@ -28,9 +28,7 @@ ODD_IDS = [
 
 def connect(ledger: Ledger, sub: str = SUB, refresh_token: str = "refresh-1") -> None:
     """Connect an account in the German data centre."""
-    ledger.connect_all(
-        [Connecting(sub, Credentials(refresh_token, "access-1"), "de", "dana@example.org", "Dana")]
-    )
+    ledger.connect(Connecting(sub, Credentials(refresh_token, "access-1"), "de", "dana@example.org", "Dana"))
 
 
 def kinds(ledger: Ledger) -> list[str]:
@@ -63,7 +61,7 @@ def test_connecting_again_without_email_or_name_keeps_them(ledger: Ledger) -> No
     connect(ledger)
 
     def reconnect(email: str | None, name: str | None) -> tuple[str | None, str | None]:
-        ledger.connect_all([Connecting(SUB, Credentials("refresh-2"), "de", email, name)])
+        ledger.connect(Connecting(SUB, Credentials("refresh-2"), "de", email, name))
         account = ledger.account(SUB)
         assert account.unreadable == ()
         return account.email, account.name

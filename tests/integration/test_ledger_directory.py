@@ -37,7 +37,7 @@ def test_accounts_whose_events_are_tracked_together_are_all_listed(ledger: Ledge
 
 def test_sweeps_enter_what_an_older_version_wrote(ledger: Ledger) -> None:
     """Its accounts, events and addresses are found as new ones are; then there is nothing left to do."""
-    ledger.connect_all([Connecting("acc", Credentials("token"), "us", EMAIL, None)])
+    ledger.connect(Connecting("acc", Credentials("token"), "us", EMAIL, None))
     ledger.track("acc", an_event("e1"))
     ledger.track("never-connected", an_event("e2"))
     keys = ledger.keys

@@ -95,7 +95,7 @@ class Model:
                 ledger.forget(sub)
                 self.leases.pop(sub, None)
             case "connect":
-                ledger.connect_all([Connecting(sub, Credentials("r"), "us", None, None)])
+                ledger.connect(Connecting(sub, Credentials("r"), "us", None, None))
             case "claim" if lease is None:
                 self.leases[sub] = claim(ledger, sub)
             case "release" if lease:

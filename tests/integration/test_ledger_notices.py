@@ -27,7 +27,7 @@ def test_a_nudge_makes_an_event_due_now(ledger: Ledger) -> None:
 
 def test_what_a_notification_made_due_is_news_until_a_look_not_a_check_of_the_channel(ledger: Ledger) -> None:
     """A check of the channel looks at no event, and takes nothing back that came meanwhile."""
-    ledger.connect_all([Connecting("acc", Credentials("refresh"), "us", None, None)])
+    ledger.connect(Connecting("acc", Credentials("refresh"), "us", None, None))
     ledger.track("acc", an_event(due=False))
     ledger.check_channel("acc")
     lease = claim(ledger)

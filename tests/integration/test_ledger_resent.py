@@ -26,7 +26,7 @@ def ledger(redis_url: str, prefix: str, vault: Vault) -> Iterator[Ledger]:
     """A ledger whose client bridges short outages, with an account that has one due event."""
     with connect_redis(load_settings(redis_url=redis_url)) as client:
         ledger = Ledger(client, prefix, vault, LONG, 1000)
-        ledger.connect_all([Connecting("acc", Credentials("refresh-1", "access-1"), "us", None, None)])
+        ledger.connect(Connecting("acc", Credentials("refresh-1", "access-1"), "us", None, None))
         ledger.track("acc", an_event())
         yield ledger
 
@@ -72,7 +72,7 @@ def test_tokens_that_are_kept_again_are_kept(ledger: Ledger) -> None:
 
 def test_an_access_token_is_asked_for_once(ledger: Ledger) -> None:
     """The second command finds that the first one asked, while the look goes on."""
-    ledger.connect_all([Connecting("acc", Credentials(access_token="access"), "us", None, None, LONG)])
+    ledger.connect(Connecting("acc", Credentials(access_token="access"), "us", None, None, LONG))
     lease = claim(ledger)
     needed = Outcome(OutcomeType.TOKEN_NEEDED, "acc", lease.now)
 

@@ -32,7 +32,7 @@ def order(ledger: Ledger, *data_centers: str) -> list[str]:
 
 def connect(ledger: Ledger, sub: str, data_center: str) -> None:
     """Connect an account in that data centre."""
-    ledger.connect_all([Connecting(sub, Credentials("refresh"), data_center, None, None)])
+    ledger.connect(Connecting(sub, Credentials("refresh"), data_center, None, None))
 
 
 def test_starts_keep_their_order_however_far_away(ledger: Ledger) -> None:

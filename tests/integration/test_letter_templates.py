@@ -90,8 +90,8 @@ def test_a_preview_can_be_sent(run: Run) -> None:
 
 def test_a_preview_is_about_a_tracked_event(run: Run, ledger: Ledger, redis_url: str, prefix: str) -> None:
     """For its user, with its title and in its language; of any other event it says what is known."""
-    ledger.connect_all(
-        [Connecting("acc", Credentials("refresh", "access"), "us", "kim@example.org", "Kim", locale="de")]
+    ledger.connect(
+        Connecting("acc", Credentials("refresh", "access"), "us", "kim@example.org", "Kim", locale="de")
     )
     ledger.track("acc", an_event())
     of_ledger = {"REDIS_URL": redis_url, "KEY_PREFIX": prefix}

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet
 
-from config.settings import UserMail
 from sandbox.server import RunningSandbox
 from tests.integration.ledgers import dump
 from tests.integration.world import Begin, World
@@ -233,7 +232,7 @@ def test_the_way_may_change_while_a_letter_waits(
     assert sorted(letter["sub"] for letter in receiver.taken) == sorted([other.sub, third.sub])
     assert [mail["to"] for mail in world.control.mail()] == [[world.account["email"]]]
 
-    settings = world.services.settings.model_copy(update={"user_mail": UserMail.SMTP})
+    settings = world.services.settings.model_copy(update={"user_mail": "smtp"})
     fourth = world.another()
     ask(fourth)
     send_mails(replace(world.services, settings=settings))

@@ -134,7 +134,7 @@ def test_one_data_centre_without_budget_does_not_hold_up_the_others(
     world = begin()
     other = world.another()
     tokens = Credentials(other.account["refresh_token"], other.account["access_token"])
-    world.services.ledger.connect_all([Connecting(other.sub, tokens, "de", None, None)])
+    world.services.ledger.connect(Connecting(other.sub, tokens, "de", None, None))
     # Two names of the same sandbox are two origins.
     elsewhere = world.control.base_url.replace("127.0.0.1", "localhost")
     origins = {"us": world.control.base_url, "de": elsewhere}

@@ -25,7 +25,7 @@ from worker.probe import own_event
 from worker.probe.asking import Pace
 from worker.probe.own_event import SUMMARY
 from worker.probe.own_questions import OWN_EVENT
-from worker.probe.reads import ADDRESSES, READS
+from worker.probe.reads import READS
 
 PRIVATE = "Dentist, room 7"
 
@@ -100,7 +100,7 @@ def test_what_the_sandbox_can_say_is_answered_and_nothing_is_left(prober: Prober
 
     assert [name for name, word in answers.items() if word == "open"] == ["events.series", "events.page_size"]
     assert (ran.exit_code, told["left_over"]) == (3, None)
-    assert list(answers) == [question.name for question in (*READS, *ADDRESSES, *OWN_EVENT)]
+    assert list(answers) == [question.name for question in (*READS, *OWN_EVENT)]
     assert {write["event_id"] for write in prober.made()} != set()
     assert prober.standing() == []
     assert prober.control.invitations() == []

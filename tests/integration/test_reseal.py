@@ -46,10 +46,8 @@ def a_ledger(redis: Redis, prefix: str, *keys: str) -> Ledger:
 def before(redis: Redis, prefix: str) -> Ledger:
     """A ledger under the old key, with one of everything that is sealed, and nothing waiting for a look."""
     ledger = a_ledger(redis, prefix, OLD)
-    ledger.connect_all(
-        [Connecting("lent", Credentials(None, "access"), "us", None, None, timedelta(hours=1))]
-    )
-    ledger.connect_all([Connecting("acc", Credentials("refresh", "access"), "us", None, None)])
+    ledger.connect(Connecting("lent", Credentials(None, "access"), "us", None, None, timedelta(hours=1)))
+    ledger.connect(Connecting("acc", Credentials("refresh", "access"), "us", None, None))
     ledger.track("acc", an_event())
     lease = claim(ledger)
     letter = DeadLetter(
@@ -210,7 +208,7 @@ def test_no_token_is_lost_beside_looks_that_refresh(
 def test_what_no_key_opens_is_left_and_said(redis: Redis, redis_url: str, prefix: str) -> None:
     """With exit code 1, and everything else is resealed."""
     stranger = a_ledger(redis, prefix, Fernet.generate_key().decode())
-    stranger.connect_all([Connecting("lost", Credentials("refresh"), "us", None, None)])
+    stranger.connect(Connecting("lost", Credentials("refresh"), "us", None, None))
 
     ran = run(redis_url, prefix)
 
@@ -274,7 +272,7 @@ def _of_task(redis: Redis, ledger: Ledger, task: str) -> bytes:
 def test_the_upgrade_binds_what_was_not(redis: Redis, redis_url: str, prefix: str) -> None:
     """The same key, sealed by a release that bound nothing: doctor counts it, and `reseal` binds it."""
     ledger = a_ledger(redis, prefix, NEW)
-    ledger.connect_all([Connecting("acc", Credentials("refresh"), "us", None, None)])
+    ledger.connect(Connecting("acc", Credentials("refresh"), "us", None, None))
     plain = json.dumps({"refresh_token": "refresh", "access_token": None}).encode()
     redis.hset(ledger.keys.account("acc"), "credentials", Fernet(NEW).encrypt(plain))
 

@@ -84,7 +84,7 @@ def place(redis_url: str, running: RunningSandbox, tmp_path: Path) -> Iterator[P
     with Redis.from_url(url) as redis:
         redis.flushdb()
         ledger = Ledger(redis, "reconciler", Vault([KEY]), timedelta(days=7), 1000)
-        ledger.connect_all([Connecting("acc", Credentials("refresh", "access"), "us", None, None)])
+        ledger.connect(Connecting("acc", Credentials("refresh", "access"), "us", None, None))
         ledger.track("acc", an_event(due=False))
         yield Place(tmp_path, url, running)
         redis.flushdb()

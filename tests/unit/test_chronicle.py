@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from config.settings import FallbackRung, Settings
+from config.settings import Settings
 from tests.unit.builders import (
     CONNECTED,
     DAY,
@@ -30,7 +30,7 @@ from worker.explain.explanation import in_lines
 from worker.explain.reply import reply
 from worker.ledger.records import EventKey, Write, to_ms
 
-WITH_LAST_RESORT = Settings(fallback=(FallbackRung.INTEGRATED,))
+WITH_LAST_RESORT = Settings(fallback=("integrated",))
 OLD = tracked(age=3 * HOUR)
 #: What its last look found, with the last resort still ahead.
 PLANNED = replace(

@@ -14,9 +14,9 @@ from worker.probe import reads
 from worker.probe.asking import Reply, reply_of
 from worker.probe.finding import OPEN, Question, Record, judge
 from worker.probe.own_questions import OWN_EVENT
-from worker.probe.reads import ADDRESSES, READS
+from worker.probe.reads import READS
 
-QUESTIONS = {each.name: each for each in (*READS, *ADDRESSES, *OWN_EVENT)}
+QUESTIONS = {each.name: each for each in (*READS, *OWN_EVENT)}
 
 
 class _Every(Mapping[str, Reply]):

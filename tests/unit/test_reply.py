@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from config.settings import ReplacementPolicy, Settings
+from config.settings import Settings
 from tests.unit.builders import (
     CALENDAR_LAPSED,
     CONNECTED,
@@ -249,7 +249,7 @@ ROWS: list[tuple[str, Case, str, str]] = [
     ),
     (
         "removed, a person chooses by policy",
-        case(NONE, settings=Settings(replacement=ReplacementPolicy.NEVER)),
+        case(NONE, settings=Settings(replacement="never")),
         f"{REMOVED}, and we do not replace it automatically.",
         CHOOSE,
     ),

@@ -11,9 +11,6 @@ import pytest
 
 from config.queues import Queues, check_outcome_queue
 from config.settings import (
-    BatchCost,
-    FallbackRung,
-    ReplacementPolicy,
     SettingsError,
     load_settings,
     misspelt_settings,
@@ -25,7 +22,7 @@ DURATIONS = """
     HTTP_TIMEOUT LOOK_TIMEOUT SWEEP_EVERY GRACE RECHECK_MIN RECHECK_MAX ESCALATE_AFTER ESCALATE_BEFORE
     FALLBACK_BEFORE RELINK_AGAIN HISTORY_KEEP TASK_TIME_LIMIT VISIBILITY_TIMEOUT
 """
-OWN, ANY = FallbackRung.INTEGRATED, FallbackRung.ANY_CONNECTED
+OWN, ANY = "integrated", "any_connected"
 #: The same in each process that runs these tests: their ids contain a part of it.
 KEY = urlsafe_b64encode(bytes(range(32))).decode()
 
@@ -43,8 +40,8 @@ def refusal(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
 GOOD = [
     ("API_PER_SECOND", "7", "api_per_second", 7),
     ("API_SHARE", "1", "api_share", 1.0),
-    ("BATCH_COST", "call", "batch_cost", BatchCost.CALL),
-    ("REPLACEMENT", "any_connected", "replacement", ReplacementPolicy.ANY_CONNECTED),
+    ("BATCH_COST", "call", "batch_cost", "call"),
+    ("REPLACEMENT", "any_connected", "replacement", "any_connected"),
     ("RECHECK_MIN", "PT1M", "recheck_min", timedelta(minutes=1)),
     ("RECHECK_MAX", "7200", "recheck_max", timedelta(hours=2)),
     ("RELINK_REMINDERS", "P1D, P2D", "relink_reminders", (timedelta(days=1), timedelta(days=2))),

@@ -125,7 +125,7 @@ class Consumer(consumer.Consumer):
                 del self.strategies[name]
                 continue
             at_once = getattr(self.app.tasks[name], "runs_at_once", False)
-            self.strategies[name] = _tolerant(_without_eta(strategy) if at_once else _soon(strategy))
+            self.strategies[name] = _tolerant(strategy, _take_off_eta if at_once else _bound_eta)
 
     def on_unknown_message(self, body: Any, message: Any) -> None:  # noqa: ARG002 - Celery's signature
         """Drop a message of an unknown protocol."""
@@ -170,20 +170,13 @@ class Consumer(consumer.Consumer):
             self.app.watch()
 
 
-def _tolerant(strategy: Callable[..., Any]) -> Callable[..., Any]:
+def _tolerant(strategy: Callable[..., Any], settle_eta: Callable[[Any, Any], None]) -> Callable[..., Any]:
     def take(message: Any, payload: Any, *args: Any, **kwargs: Any) -> Any:
         try:
-            content = message.payload
-            if payload is None and not (
-                isinstance(content, (list, tuple))
-                and len(content) == 3
-                and isinstance(content[0], (list, tuple))
-                and isinstance(content[1], dict)
-                and isinstance(content[2], dict)
-            ):
-                raise InvalidTaskError("the body is not [args, kwargs, embed]")
             if payload is None:
+                _check_body(message.payload)
                 _check_headers(message.headers)
+            settle_eta(message, payload)
             return strategy(message, payload, *args, **kwargs)
         except (InvalidTaskError, ContentDisallowed, DecodeError):
             raise
@@ -193,35 +186,35 @@ def _tolerant(strategy: Callable[..., Any]) -> Callable[..., Any]:
     return take
 
 
-def _without_eta(strategy: Callable[..., Any]) -> Callable[..., Any]:
+def _take_off_eta(message: Any, payload: Any) -> None:
     """Hand a message over at once even if it has a countdown or ETA, and tell the task.
 
     Waiting for it, a worker would hold the message unacknowledged beyond the visibility timeout, and other
     workers would each get it again.
     """
-
-    def take(message: Any, payload: Any, *args: Any, **kwargs: Any) -> Any:
-        # Protocol 1 has it in the body.
-        for place in (message.headers, payload, message.payload):
-            if isinstance(place, dict) and place.get("eta") is not None:
-                place["eta"] = None
-                message.headers[HAD_ETA] = True
-        return strategy(message, payload, *args, **kwargs)
-
-    return take
+    # Protocol 1 has it in the body.
+    for place in (message.headers, payload, message.payload):
+        if isinstance(place, dict) and place.get("eta") is not None:
+            place["eta"] = None
+            message.headers[HAD_ETA] = True
 
 
-def _soon(strategy: Callable[..., Any]) -> Callable[..., Any]:
+def _bound_eta(message: Any, _: Any) -> None:
     """Bound how long a message of our own waits here: its ETA is by the clock of another host."""
+    eta = message.headers.get("eta")
+    if isinstance(eta, str):
+        latest = datetime.now(UTC) + LONGEST_WAKE
+        message.headers["eta"] = min(datetime.fromisoformat(eta), latest).isoformat()
 
-    def take(message: Any, payload: Any, *args: Any, **kwargs: Any) -> Any:
-        eta = message.headers.get("eta")
-        if isinstance(eta, str):
-            latest = datetime.now(UTC) + LONGEST_WAKE
-            message.headers["eta"] = min(datetime.fromisoformat(eta), latest).isoformat()
-        return strategy(message, payload, *args, **kwargs)
 
-    return take
+def _check_body(content: Any) -> None:
+    if not (
+        isinstance(content, (list, tuple))
+        and len(content) == 3
+        and isinstance(content[0], (list, tuple))
+        and all(isinstance(part, dict) for part in content[1:])
+    ):
+        raise InvalidTaskError("the body is not [args, kwargs, embed]")
 
 
 def _check_headers(headers: Mapping[str, Any]) -> None:

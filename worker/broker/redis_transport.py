@@ -80,19 +80,12 @@ class QoS(redis.QoS):
 
     def ack(self, delivery_tag: str) -> None:
         """Acknowledge a message; if that is refused, as soon as possible."""
-        with self._owing(delivery_tag, lambda qos: qos._remove_from_indices(delivery_tag).execute()):
+        with self._owing(delivery_tag, requeue=False):
             super().ack(delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Requeue or drop a message; if that is refused, as soon as possible."""
-
-        def later(qos: Any) -> None:
-            if requeue:
-                qos.restore_by_tag(delivery_tag, leftmost=True)
-            else:
-                qos._remove_from_indices(delivery_tag).execute()
-
-        with self._owing(delivery_tag, later):
+        with self._owing(delivery_tag, requeue=requeue):
             super().reject(delivery_tag, requeue=requeue)
 
     def restore_visible(self, *args: Any, **kwargs: Any) -> None:
@@ -108,15 +101,22 @@ class QoS(redis.QoS):
             super().restore_unacked(client)
 
     @contextmanager
-    def _owing(self, delivery_tag: str, later: Callable[[Any], None]) -> Iterator[None]:
+    def _owing(self, delivery_tag: str, *, requeue: bool) -> Iterator[None]:
         """Postpone what is refused, but free the message's slot now, or the worker would run out of them."""
+
+        def later(channel: Any) -> None:
+            if requeue:
+                channel.qos.restore_by_tag(delivery_tag, leftmost=True)
+            else:
+                channel.qos._remove_from_indices(delivery_tag).execute()
+
         try:
             yield
         except ResponseError as refused:
             if not BROKER.began(refused):
                 raise
             virtual.QoS.ack(self, delivery_tag)
-            Transport.owed.append(lambda channel: later(channel.qos))
+            Transport.owed.append(later)
 
 
 class Channel(redis.Channel):

@@ -23,31 +23,21 @@ from worker.ledger.connection import (
 
 
 class _AtOnce(RedisBackend):
-    """Writes a success without reading."""
+    """Writes a success without reading; Celery makes a backend for each thread."""
 
-    app: Any
+    _blind = False
 
-    def store_result(
-        self, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None, **kwargs: Any
-    ) -> Any:
-        """As Celery does, what `mark_as_done` hands over; returns the result, encoded."""
-        if state != states.SUCCESS:
-            return super().store_result(task_id, result, state, traceback, request, **kwargs)
-        encoded = self.encode_result(result, state)
-        meta = {
-            "status": state,
-            "result": encoded,
-            "traceback": traceback,
-            "children": self.current_task_children(request),
-            "date_done": self.app.now().isoformat(),
-            "task_id": task_id,
-        }
-        # A caller's chord or chain.
-        for name, given in (("group_id", "group"), ("parent_id", "parent_id")):
-            if value := getattr(request, given, None):
-                meta[name] = value
-        self.set(self.get_key_for_task(task_id), self.encode(meta))
-        return encoded
+    def store_result(self, task_id: str, result: Any, state: str, *args: Any, **kwargs: Any) -> Any:
+        """As Celery does; returns the result, encoded."""
+        self._blind = state == states.SUCCESS
+        try:
+            return super().store_result(task_id, result, state, *args, **kwargs)
+        finally:
+            self._blind = False
+
+    def get(self, key: Any) -> Any:
+        """What is stored, or nothing while a success is about to be."""
+        return None if self._blind else super().get(key)
 
 
 class Results(_AtOnce):

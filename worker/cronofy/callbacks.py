@@ -8,7 +8,6 @@ so that we recognise our own URLs.
 from __future__ import annotations
 
 import base64
-import binascii
 from dataclasses import dataclass
 
 import msgpack
@@ -39,7 +38,7 @@ def read_callback_key(vault: Vault, key: str) -> Callee | None:
     """What a callback path's key names; None if the key is not ours."""
     try:
         sealed = base64.b64decode(key + "=" * (-len(key) % 4), altchars=b"-_", validate=True)
-    except (ValueError, binascii.Error):
+    except ValueError:
         return None
     plain = vault.open_name(sealed)
     return None if plain is None else Callee(*msgpack.unpackb(plain))
@@ -72,7 +71,3 @@ class Callbacks:
     def leads_here(self, address: str) -> bool:
         """Whether the URL is below our public URL."""
         return address.startswith(f"{self._base}{PATH}/")
-
-    def account_of(self, address: str) -> str | None:
-        """The account that a URL of ours names, even below another public URL; None for others' URLs."""
-        return account_of(self._vault, address)

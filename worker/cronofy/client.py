@@ -10,10 +10,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import structlog
 from redis.exceptions import RedisError
@@ -60,7 +60,7 @@ LARGEST_READING = 64 * 1024 * 1024
 #: What `Session.ask` returns as an answer, besides 2xx.
 ANY_STATUS = tuple(status for status in range(300, 600) if status not in (401, 429))
 #: What an address may have as it is, beside letters and digits (RFC 3986, pchar).
-PLAIN = "-._~!$&'()*+,;=:@"
+_PLAIN = "-._~!$&'()*+,;=:@"
 _OWED = "The application has to give the account's next access token."
 
 log = structlog.get_logger()
@@ -82,31 +82,21 @@ class Update:
     body: Mapping[str, Any]
 
 
+@dataclass(eq=False, slots=True)
 class Cronofy:
     """What a process's sessions share: the connection pool and our client credentials."""
 
-    def __init__(
-        self,
-        http: HttpClient,
-        ledger: Ledger,
-        budget: Callable[[str], Budget],
-        *,
-        client_id: str,
-        client_secrets: Sequence[str],
-        api_url: str | None,
-        look_timeout: timedelta,
-        batch_counts_items: bool,
-    ) -> None:
-        """`budget` makes that of a place (CLIENT_ID@ORIGIN); `client_secrets` are newest first."""
-        self.http = http
-        self.ledger = ledger
-        self.client_id = client_id
-        self.client_secrets = tuple(client_secrets)
-        self.api_url = api_url
-        self.look_timeout = look_timeout
-        self.batch_counts_items = batch_counts_items
-        self._budget = budget
-        self._budgets: dict[str, Budget] = {}
+    http: HttpClient
+    ledger: Ledger
+    #: Makes the budget of a place (CLIENT_ID@ORIGIN).
+    new_budget: Callable[[str], Budget]
+    client_id: str
+    #: Newest first.
+    client_secrets: Sequence[str] = field(repr=False)
+    api_url: str | None
+    look_timeout: timedelta
+    batch_counts_items: bool
+    _budgets: dict[str, Budget] = field(default_factory=dict, init=False)
 
     def origin(self, data_center: str) -> str:
         """The API's origin for a data centre (reference §1)."""
@@ -115,7 +105,7 @@ class Cronofy:
     def budget(self, origin: str) -> Budget:
         """The budget of an origin."""
         if origin not in self._budgets:
-            self._budgets[origin] = self._budget(f"{self.client_id}@{origin}")
+            self._budgets[origin] = self.new_budget(f"{self.client_id}@{origin}")
         return self._budgets[origin]
 
     def session(self, account: Account, expected: int = 1, *, urgent: bool = False) -> Session:
@@ -131,7 +121,8 @@ class Session:
 
     def __init__(self, cronofy: Cronofy, account: Account, expected: int, *, urgent: bool) -> None:
         self._cronofy = cronofy
-        self._account = account
+        #: With its latest stored credentials.
+        self.account = account
         self._credentials: Credentials | None = None
         self._origin = cronofy.origin(account.data_center)
         self._budget = cronofy.budget(self._origin)
@@ -151,12 +142,11 @@ class Session:
     def __exit__(self, *_: object) -> None:
         """Return the unused budget, and count the calls that were made."""
         self._spending.end()
-        if made := self._spending.made:
-            with suppress(RedisError):
+        # Only figures: a committed look must not fail over them.
+        with suppress(RedisError):
+            if made := self._spending.made:
                 self._budget.answered(*answers(made), self._spending.cronofys_time)
-        if not self._counted and (figures := self.figures()):
-            # Only figures: a committed look must not fail over them.
-            with suppress(RedisError):
+            if not self._counted and (figures := self.figures()):
                 add(self._cronofy.ledger.redis, self._cronofy.ledger.keys, figures)
 
     def figures(self) -> dict[str, int]:
@@ -167,11 +157,6 @@ class Session:
     def counted(self) -> None:
         """The calls so far were counted: the end does not do it."""
         self._counted = True
-
-    @property
-    def account(self) -> Account:
-        """The account, with its latest stored credentials."""
-        return self._account
 
     def read_events(
         self,
@@ -217,33 +202,30 @@ class Session:
         return found
 
     def _first_page(self, params: list[tuple[str, str]], narrowed: list[tuple[str, str]]) -> Answer:
-        url = f"{self._origin}/v1/events"
         try:
-            return self._call("GET", url, params=params + narrowed)
+            return self._call("GET", "/v1/events?" + urlencode(params + narrowed))
         except Refused as error:
             if error.status not in (404, 410, 422) or not narrowed:
                 raise
-            return self._call("GET", url, params=params)
+            return self._call("GET", "/v1/events?" + urlencode(params))
 
     def userinfo(self) -> UserInfo:
         """The account's current profiles."""
-        return read_userinfo(
-            self._call("GET", f"{self._origin}/v1/userinfo").json_object(), self._account.sub
-        )
+        return read_userinfo(self._call("GET", "/v1/userinfo").json_object(), self.account.sub)
 
     def channels(self) -> list[OpenChannel]:
         """The account's open channels, whoever opened them."""
-        return read_channels(self._call("GET", f"{self._origin}/v1/channels").json_object())
+        return read_channels(self._call("GET", "/v1/channels").json_object())
 
     def open_channel(self, callback_url: str) -> OpenChannel:
         """Open a channel for the account, limited to events that our application manages."""
         body = {"callback_url": callback_url, "filters": {"only_managed": True}}
-        return read_channel(self._call("POST", f"{self._origin}/v1/channels", body=body).json_object())
+        return read_channel(self._call("POST", "/v1/channels", body=body).json_object())
 
     def close_channel(self, channel_id: str) -> None:
         """Close one of the account's channels; an already closed one is not an error."""
         try:
-            self._call("DELETE", f"{self._origin}/v1/channels/{_segment(channel_id)}")
+            self._call("DELETE", f"/v1/channels/{segment(channel_id)}")
         except Refused as error:
             if error.status not in (404, 410):
                 raise
@@ -253,23 +235,13 @@ class Session:
 
         From there Cronofy leads them to `redirect_uri`.
         """
-        url = f"{self._origin}/v1/conferencing_service_authorizations"
         body = {"redirect_uri": redirect_uri, "provider_name": provider_name}
-        return read_authorization(self._call("POST", url, body=body).json_object())
+        answer = self._call("POST", "/v1/conferencing_service_authorizations", body=body)
+        return read_authorization(answer.json_object())
 
-    def ask(
-        self,
-        method: str,
-        url: str,
-        *,
-        params: Sequence[tuple[str, str]] | None = None,
-        body: Mapping[str, Any] | None = None,
-        cost: int = 1,
-    ) -> Answer:
+    def ask(self, method: str, url: str, *, body: Mapping[str, Any] | None, cost: int) -> Answer:
         """Any one call, and its answer whatever the status; 401 and 429 are handled, or raised, as ever."""
-        if not same_origin(url, self._origin):
-            raise Malformed("That address is on another origin.")
-        return self._call(method, url, params=params, body=body, cost=cost, also=ANY_STATUS)
+        return self._call(method, url, body=body, cost=cost, also=ANY_STATUS)
 
     def update(self, updates: Sequence[Update]) -> list[CronofyError | None]:
         """Send Update Events; for each, return None if Cronofy accepted it, or its error.
@@ -302,7 +274,7 @@ class Session:
 
     def _alone(self, update: Update) -> CronofyError | None:
         try:
-            answer = self._call("POST", self._origin + _events_path(update.key), body=update.body)
+            answer = self._call("POST", events_path(update.key.calendar_id), body=update.body)
             if answer.body.strip():
                 # Cronofy accepts without a body; a proxy's HTML page is not an acceptance.
                 answer.json_object()
@@ -312,11 +284,11 @@ class Session:
 
     def _batch(self, updates: Sequence[Update]) -> list[CronofyError | None]:
         entries = [
-            {"method": "POST", "relative_url": _events_path(update.key), "data": update.body}
+            {"method": "POST", "relative_url": events_path(update.key.calendar_id), "data": update.body}
             for update in updates
         ]
         cost = len(entries) if self._cronofy.batch_counts_items else 1
-        answer = self._call("POST", f"{self._origin}/v1/batch", body={"batch": entries}, cost=cost)
+        answer = self._call("POST", "/v1/batch", body={"batch": entries}, cost=cost)
         errors = [_entry_error(entry) for entry in read_batch(answer.json_object(), len(entries))]
         if any(isinstance(error, RateLimited) for error in errors):
             self._budget.pause(None)
@@ -341,9 +313,6 @@ class Session:
             if url in seen or len(seen) >= MOST_PAGES:
                 raise Malformed("The pages of Read Events do not end.")
             seen.add(url)
-            if not same_origin(url, self._origin):
-                # Never send the token to another origin, whatever the answer says.
-                raise Malformed("The next page of Read Events is on another origin.")
             try:
                 answer = self._call("GET", url)
             except Refused as error:
@@ -355,32 +324,32 @@ class Session:
     def _call(
         self,
         method: str,
-        url: str,
+        address: str,
         *,
-        params: Sequence[tuple[str, str]] | None = None,
         body: Mapping[str, Any] | None = None,
         cost: int = 1,
         also: tuple[int, ...] = (),
     ) -> Answer:
-        """Call with the account's token; if Cronofy refuses it, refresh it and try once more.
+        """Call a path or URL with the account's token; if Cronofy refuses it, refresh it and try once more.
 
         TokenNeeded if only the application could: without any call if the token has lapsed.
         """
-        fresh = False
+        url = address if "://" in address else self._origin + address
+        if not same_origin(url, self._origin):
+            # Never send the token to another origin, whatever an answer says.
+            raise Malformed("The next page of Read Events is on another origin.")
+        self._credentials = credentials = self._credentials or self._open_credentials()
+        fresh = credentials.access_token is None
         while True:
-            if self._credentials is None:
-                self._credentials = self._open_credentials()
-            if self._credentials.access_token is None:
-                self._refresh()
-                fresh = True
+            if fresh:
+                credentials = self._refresh(credentials)
             try:
                 return self._cronofy.http.call(
                     method,
                     url,
                     spending=self._spending,
                     deadline=self._deadline,
-                    token=self._credentials.access_token,
-                    params=params,
+                    token=credentials.access_token,
                     body=body,
                     cost=cost,
                     also=also,
@@ -388,12 +357,11 @@ class Session:
             except TokenRefused:
                 if fresh:
                     raise
-                self._refresh()
                 fresh = True
 
     def _open_credentials(self) -> Credentials:
         try:
-            credentials = self._cronofy.ledger.open_credentials(self._account)
+            credentials = self._cronofy.ledger.open_credentials(self.account)
         except VaultError as error:
             # Our own fault, which says nothing about the account, so the look fails with the reason.
             raise CronofyError(str(error)) from None
@@ -401,24 +369,24 @@ class Session:
             raise CronofyError("The stored credentials are damaged: connect the account again.") from None
         if credentials is None:
             raise GrantRefused("The account was never connected: we have no credentials for it.")
-        token = self._account.token
+        token = self.account.token
         if token is not None and token.lapses_at <= to_ms(self._cronofy.ledger.now()):
             raise TokenNeeded(_OWED)
         return credentials
 
-    def _refresh(self) -> None:
+    def _refresh(self, credentials: Credentials) -> Credentials:
         """Get a new access token, and store it along with the new refresh token if there is one."""
-        credentials = self._credentials or self._open_credentials()
         if credentials.refresh_token is None:
             raise TokenNeeded(_OWED, status=401)
         access_token, refresh_token = self._ask_for_token(credentials.refresh_token)
         self._budget.accept_client()
-        self._credentials = Credentials(refresh_token or credentials.refresh_token, access_token)
-        sealed = self._cronofy.ledger.keep_credentials(self._account, self._credentials)
+        self._credentials = fresh = Credentials(refresh_token or credentials.refresh_token, access_token)
+        sealed = self._cronofy.ledger.keep_credentials(self.account, fresh)
         if sealed is None:
             raise TokenRefused("The account was connected again during this look.")
-        self._account = replace(self._account, credentials=sealed)
-        log.info("token.refreshed", sub=self._account.sub)
+        self.account = replace(self.account, credentials=sealed)
+        log.info("token.refreshed", sub=self.account.sub)
+        return fresh
 
     def _ask_for_token(self, refresh_token: str) -> tuple[str, str | None]:
         for secret in self._cronofy.client_secrets:
@@ -457,18 +425,19 @@ def origin_of(api_url: str | None, data_center: str) -> str:
     return api_url.rstrip("/") if api_url else f"https://api{suffix}.cronofy.com"
 
 
-def _events_path(key: EventKey) -> str:
-    return f"/v1/calendars/{_segment(key.calendar_id)}/events"
+def events_path(calendar_id: str) -> str:
+    """Where a calendar's events are written."""
+    return f"/v1/calendars/{segment(calendar_id)}/events"
 
 
-def _segment(name: str) -> str:
+def segment(name: str) -> str:
     """An id in an address: as it is, like the official clients write it, wherever an address allows that."""
-    return quote(name, safe=PLAIN)
+    return quote(name, safe=_PLAIN)
 
 
 def _is_plain(name: str) -> bool:
     """Whether an id has the same address for a server that decodes it and for one that does not."""
-    return _segment(name) == name
+    return segment(name) == name
 
 
 def _key(item: Mapping[str, Any]) -> EventKey | None:

@@ -11,11 +11,8 @@ from datetime import timedelta
 class CronofyError(Exception):
     """A call without a usable answer.
 
-    `permanent` means that the same call would always fail; `retry_after` is the wait that Cronofy asked for,
-    if any; `status` is the HTTP status, if there was one.
+    `retry_after` is the wait that Cronofy asked for, if any; `status` is the HTTP status, if there was one.
     """
-
-    permanent = False
 
     def __init__(
         self, reason: str, *, status: int | None = None, retry_after: timedelta | None = None
@@ -62,20 +59,12 @@ class TokenNeeded(CronofyError):
     """The account's access token lapsed or is refused, and only the application can give the next."""
 
 
-class Locked(CronofyError):
-    """423: the profile cannot be written to at the moment."""
-
-
 class Refused(CronofyError):
-    """Cronofy understood the request and refuses it: 400, 402, 422 and the like."""
-
-    permanent = True
+    """Cronofy understood the request and refuses it, as it always would: 400, 402, 422 and the like."""
 
 
 class NotFound(Refused):
     """404 or 410, which may concern the address alone, so another call may well succeed."""
-
-    permanent = False
 
 
 class ScopeRefused(Refused):

@@ -6,7 +6,7 @@ import json
 import ssl
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -18,7 +18,6 @@ import httpx
 
 from worker.cronofy.errors import (
     CronofyError,
-    Locked,
     Malformed,
     NotFound,
     RateLimited,
@@ -31,22 +30,21 @@ from worker.cronofy.errors import (
     Untrusted,
 )
 from worker.cronofy.way_out import http_client
+from worker.cronofy.wire import object_in, objects_in
 from worker.ledger.tallies import call_name
 
 #: Larger than any page of events; an endless answer must not fill memory.
 LARGEST_ANSWER = 32 * 1024 * 1024
 #: How metrics name the endpoints that we call: a bounded set, whatever the ids in a path.
-_ENDPOINTS: Final = (
-    ("/oauth/token", "token"),
-    ("/v1/events", "read_events"),
-    ("/v1/userinfo", "userinfo"),
-    ("/v1/batch", "batch"),
-    ("/v1/channels", "channels"),
-    ("/v1/calendars", "update_event"),
-)
+ENDPOINTS: Final = {
+    "/oauth/token": "token",
+    "/v1/events": "read_events",
+    "/v1/userinfo": "userinfo",
+    "/v1/batch": "batch",
+    "/v1/channels": "channels",
+    "/v1/calendars": "update_event",
+}
 OTHER: Final = "other"
-#: All labels.
-ENDPOINTS: Final = (*(word for _, word in _ENDPOINTS), OTHER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +129,6 @@ class HttpClient:
         spending: Spending,
         deadline: Deadline,
         token: str | None = None,
-        params: Sequence[tuple[str, str]] | None = None,
         body: Mapping[str, Any] | None = None,
         cost: int = 1,
         also: tuple[int, ...] = (),
@@ -147,7 +144,8 @@ class HttpClient:
         left = min(self._timeout.total_seconds(), deadline.left)
         ended: int | str = "unreachable"
         try:
-            answer, retry_after = self._exchange(method, url, left, token, params, body)
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            answer = self._exchange(left, method=method, url=url, json=body, headers=headers)
             ended = answer.status
             date = _http_date(answer.headers.get("date"))
             if date is not None:
@@ -159,31 +157,15 @@ class HttpClient:
             spending.made[call_name(_endpoint_of(url), ended)] += 1
         if 200 <= answer.status < 300 or answer.status in also:
             return answer
-        error = _error(answer, retry_after)
+        error = _error(answer)
         if isinstance(error, RateLimited):
-            spending.pause(retry_after)
+            spending.pause(error.retry_after)
         raise error
 
-    def _exchange(
-        self,
-        method: str,
-        url: str,
-        seconds: float,
-        token: str | None,
-        params: Sequence[tuple[str, str]] | None,
-        body: Mapping[str, Any] | None,
-    ) -> tuple[Answer, timedelta | None]:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+    def _exchange(self, seconds: float, **request: Any) -> Answer:
         deadline = Deadline(timedelta(seconds=seconds))
         try:
-            with self._http.stream(
-                method,
-                url,
-                params=list(params) if params else None,
-                json=body,
-                headers=headers,
-                timeout=seconds,
-            ) as response:
+            with self._http.stream(**request, timeout=seconds) as response:
                 chunks, size = [], 0
                 for chunk in response.iter_bytes():
                     size += len(chunk)
@@ -193,9 +175,7 @@ class HttpClient:
                         # httpx's timeouts start again with every byte.
                         raise TimedOut(f"Cronofy's answer was not complete after {seconds:.0f} s.")
                     chunks.append(chunk)
-                answer = Answer(response.status_code, b"".join(chunks), dict(response.headers))
-                asked, at = (response.headers.get(name) for name in ("Retry-After", "Date"))
-                return answer, parse_retry_after(asked, at)
+                return Answer(response.status_code, b"".join(chunks), dict(response.headers))
         except httpx.TimeoutException as error:
             raise TimedOut(f"Cronofy could not be reached ({type(error).__name__}).") from None
         except httpx.ProxyError:
@@ -217,7 +197,7 @@ def _distrust(error: BaseException | None) -> str | None:
     return error.verify_message.rstrip(".") if error else None
 
 
-def parse_retry_after(value: str | None, date: str | None = None) -> timedelta | None:
+def parse_retry_after(value: str | None, date: str | None) -> timedelta | None:
     """Read a ``Retry-After`` header, seconds or date; None if it is missing or nonsense.
 
     A date is relative to the answer's own ``Date``, since this host's clock may be wrong.
@@ -240,15 +220,18 @@ def _http_date(value: str | None) -> datetime | None:
     return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment
 
 
-def _error(answer: Answer, retry_after: timedelta | None) -> CronofyError:
+def _error(answer: Answer) -> CronofyError:
     """The error for a status other than 2xx (reference §8)."""
     status = answer.status
+    retry_after = parse_retry_after(answer.headers.get("retry-after"), answer.headers.get("date"))
     if status == 401:
         return TokenRefused("Cronofy does not recognise the access token.", status=status)
     if status == 403:
         return ScopeRefused("Cronofy says that the authorisation does not cover this.", status=status)
     if status == 423:
-        return Locked("Cronofy says that the profile cannot be written to at the moment.", status=status)
+        return CronofyError(
+            "Cronofy says that the profile cannot be written to at the moment.", status=status
+        )
     if status == 429:
         return RateLimited("Cronofy's rate limit is used up.", status=status, retry_after=retry_after)
     if status >= 500:
@@ -258,40 +241,29 @@ def _error(answer: Answer, retry_after: timedelta | None) -> CronofyError:
     if status == 402:
         return Refused("Our Cronofy plan does not include this (402).", status=status)
     if status == 422:
-        return Refused(f"Cronofy refuses the request ({_keys(answer) or '422'}).", status=status)
+        try:
+            errors = describe_errors(answer.json_object().get("errors"))
+        except Malformed:
+            errors = ""
+        return Refused(f"Cronofy refuses the request ({errors or status}).", status=status)
     if 400 <= status < 500:
         return Refused(f"Cronofy answered {status}.", status=status)
     return Malformed(f"Cronofy answered with the unexpected status {status}.", status=status)
 
 
-def _keys(answer: Answer) -> str:
-    """The fields and error keys of a 422, without anything that a caller wrote."""
-    try:
-        errors = answer.json_object().get("errors")
-    except Malformed:
-        return ""
-    return describe_errors(errors)
-
-
 def describe_errors(errors: Any) -> str:
-    """The fields and keys in a 422's ``errors``, skipping anything not shaped as documented."""
-    if not isinstance(errors, dict):
-        return ""
+    """The first fields and keys in a 422's ``errors``, without anything that a caller wrote."""
     named = []
-    for name, faults in list(errors.items())[:5]:
-        keys = (
-            [f["key"] for f in faults if isinstance(f, dict) and isinstance(f.get("key"), str)]
-            if isinstance(faults, list)
-            else []
-        )
-        named.append(f"{name[:60]}: {', '.join(key[:60] for key in keys[:3])}" if keys else name[:60])
+    for name, faults in list(object_in(errors).items())[:5]:
+        keys = [fault["key"][:60] for fault in objects_in(faults) if isinstance(fault.get("key"), str)]
+        named.append(f"{name[:60]}: {', '.join(keys[:3])}" if keys else name[:60])
     return "; ".join(named)
 
 
 def _endpoint_of(url: str) -> str:
     """The label of a URL's endpoint; all pages of a read share one."""
     path = urlsplit(url).path
-    for start, word in _ENDPOINTS:
+    for start, word in ENDPOINTS.items():
         if path == start or path.startswith(f"{start}/"):
             return word
     return OTHER

@@ -10,9 +10,18 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictStr, ValidationError
+from pydantic import (
+    AliasPath,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictStr,
+    ValidationError,
+)
 
 from worker.cronofy.errors import Malformed
 from worker.diagnosis.model import Calendar, Profile, Profiles, Seen
@@ -26,7 +35,17 @@ from worker.diagnosis.times import (
 )
 
 
-def _text(value: Any) -> str | None:
+def object_in(value: Any) -> Mapping[str, Any]:
+    """A part of an answer, empty unless it is an object."""
+    return value if isinstance(value, dict) else {}
+
+
+def objects_in(value: Any) -> list[dict[str, Any]]:
+    """The objects in a part of an answer that should be a list of them."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def text_in(value: Any) -> str | None:
     """A text that can be stored, or None: a lone surrogate cannot be written as UTF-8."""
     if not isinstance(value, str):
         return None
@@ -42,11 +61,14 @@ def _flag(value: Any) -> bool | None:
 
 
 #: What only informs: missing if it cannot be read.
-_Text = Annotated[str | None, BeforeValidator(_text)]
+_Text = Annotated[str | None, BeforeValidator(text_in)]
 
 
 class _Wire(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+
+
+W = TypeVar("W", bound=_Wire)
 
 
 class _Pages(_Wire):
@@ -121,12 +143,8 @@ class _Channel(_Wire):
     channel: OpenChannel
 
 
-class _Request(_Wire):
-    url: StrictStr
-
-
 class _Authorization(_Wire):
-    authorization_request: _Request
+    url: StrictStr = Field(validation_alias=AliasPath("authorization_request", "url"))
 
 
 class _Channels(_Wire):
@@ -150,10 +168,7 @@ class UserInfo(_Wire):
 
 def read_page(answer: dict[str, Any]) -> EventsPage:
     """A page of events, or Malformed."""
-    try:
-        return EventsPage.model_validate(answer)
-    except ValidationError as error:
-        raise _malformed("Read Events", error) from None
+    return _parsed(EventsPage, answer, "Read Events")
 
 
 def is_event(item: Mapping[str, Any]) -> bool:
@@ -164,7 +179,7 @@ def is_event(item: Mapping[str, Any]) -> bool:
 def lacks_link(item: Mapping[str, Any]) -> bool:
     """Whether an event in a page of events shows conferencing, but no link."""
     conferencing = item.get("conferencing")
-    return bool(conferencing) and not (isinstance(conferencing, dict) and conferencing.get("join_url"))
+    return bool(conferencing) and not object_in(conferencing).get("join_url")
 
 
 def slim(item: Mapping[str, Any]) -> dict[str, Any]:
@@ -217,8 +232,8 @@ def read_event(item: dict[str, Any], tzid: str | None) -> Seen:
     Any other value that cannot be read counts as missing.
     """
     conferencing = item.get("conferencing")
-    found = conferencing if isinstance(conferencing, dict) else {}
-    join_url = _text(found.get("join_url")) or None
+    found = object_in(conferencing)
+    join_url = text_in(found.get("join_url")) or None
     start, start_is_odd = _time(item.get("start"), tzid)
     end, end_is_odd = _time(item.get("end"), tzid)
     deleted, summary = item.get("deleted"), item.get("summary")
@@ -240,20 +255,20 @@ def read_event(item: dict[str, Any], tzid: str | None) -> Seen:
         lost = {
             "start": start_is_odd,
             "end": end_is_odd,
-            "summary": summary is not None and _text(summary) is None,
+            "summary": summary is not None and text_in(summary) is None,
             **{name: not _can_be_sent(name, shown[name]) for name in shown},
         }
     return Seen(
         start=start,
         end=end,
-        summary=_text(summary),
+        summary=text_in(summary),
         deleted=deleted is True,
         cancelled=cancelled,
         join_url=join_url,
-        provider_name=_text(found.get("provider_name")),
+        provider_name=text_in(found.get("provider_name")),
         pending=bool(found.get("pending")),
         created=_instant(item.get("created")),
-        event_uid=_text(item.get("event_uid")),
+        event_uid=text_in(item.get("event_uid")),
         unreadable=tuple(name for name in lost if lost[name]),
         fields={name: value for name, value in shown.items() if not lost[name]},
     )
@@ -266,7 +281,7 @@ def _can_be_sent(name: str, value: Any) -> bool:
     if not isinstance(value, _WRITTEN[name]):
         return False
     if isinstance(value, str):
-        return _text(value) is not None
+        return text_in(value) is not None
     try:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError):
@@ -276,7 +291,7 @@ def _can_be_sent(name: str, value: Any) -> bool:
 
 def _time(value: Any, tzid: str | None) -> tuple[EventTime | None, bool]:
     """A start or end, None if it is missing or cannot be read; and whether a part of it cannot be read."""
-    zone = value.get("tzid") if isinstance(value, dict) else None
+    zone = object_in(value).get("tzid")
     if zone is not None and not (isinstance(zone, str) and zone.isprintable()):
         return _time({**value, "tzid": None}, tzid)[0], True
     # One that nobody knows cannot be sent back.
@@ -299,10 +314,7 @@ def read_userinfo(answer: dict[str, Any], sub: str) -> UserInfo:
     # One has no profiles, and not always the shape of a person's (reference §5).
     if answer.get("cronofy.type") == "service_account":
         raise Malformed("UserInfo describes a service account: connect each user's own account instead.")
-    try:
-        info = _UserInfo.model_validate(answer)
-    except ValidationError as error:
-        raise _malformed("UserInfo", error) from None
+    info = _parsed(_UserInfo, answer, "UserInfo")
     if info.sub != sub:
         raise Malformed("UserInfo describes a different account.")
     if info.data.profiles is None and info.data.conferencing_profiles is None:
@@ -326,35 +338,23 @@ def read_userinfo(answer: dict[str, Any], sub: str) -> UserInfo:
 
 def read_tokens(answer: dict[str, Any]) -> tuple[str, str | None]:
     """A refresh's access token and, if given, refresh token; or Malformed."""
-    try:
-        tokens = _Tokens.model_validate(answer)
-    except ValidationError as error:
-        raise _malformed("The token refresh", error) from None
+    tokens = _parsed(_Tokens, answer, "The token refresh")
     return tokens.access_token, tokens.refresh_token or None
 
 
 def read_channel(answer: dict[str, Any]) -> OpenChannel:
     """The channel that was opened, or Malformed."""
-    try:
-        return _Channel.model_validate(answer).channel
-    except ValidationError as error:
-        raise _malformed("The new channel", error) from None
+    return _parsed(_Channel, answer, "The new channel").channel
 
 
 def read_authorization(answer: dict[str, Any]) -> str:
     """The address at which a user connects a conferencing service; or Malformed."""
-    try:
-        return _Authorization.model_validate(answer).authorization_request.url
-    except ValidationError as error:
-        raise _malformed("The conferencing authorization", error) from None
+    return _parsed(_Authorization, answer, "The conferencing authorization").url
 
 
 def read_channels(answer: dict[str, Any]) -> list[OpenChannel]:
     """The channels that are open; or Malformed."""
-    try:
-        return _Channels.model_validate(answer).channels
-    except ValidationError as error:
-        raise _malformed("The list of channels", error) from None
+    return _parsed(_Channels, answer, "The list of channels").channels
 
 
 def read_batch(answer: dict[str, Any], length: int) -> list[BatchEntry]:
@@ -362,15 +362,15 @@ def read_batch(answer: dict[str, Any], length: int) -> list[BatchEntry]:
     entries = answer.get("batch")
     if not isinstance(entries, list) or len(entries) != length:
         raise Malformed("The batch's answer does not have one entry for each request.")
-    return [_batch_entry(entry) if isinstance(entry, dict) else BatchEntry(None) for entry in entries]
+    return [_batch_entry(object_in(entry)) for entry in entries]
 
 
-def _batch_entry(entry: dict[str, Any]) -> BatchEntry:
-    status, data = entry.get("status"), entry.get("data")
+def _batch_entry(entry: Mapping[str, Any]) -> BatchEntry:
+    status = entry.get("status")
     if isinstance(status, str) and len(status) == 3 and status.isdecimal():
         status = int(status)
     known = type(status) is int and 100 <= status < 600
-    return BatchEntry(status if known else None, data.get("errors") if isinstance(data, dict) else None)
+    return BatchEntry(status if known else None, object_in(entry.get("data")).get("errors"))
 
 
 def _profile(profile: _Profile, *, is_calendar: bool = False) -> Profile:
@@ -384,8 +384,11 @@ def _profile(profile: _Profile, *, is_calendar: bool = False) -> Profile:
     )
 
 
-def _malformed(what: str, error: ValidationError) -> Malformed:
-    """Name where the first fault is, never the value."""
-    fault = error.errors(include_input=False, include_url=False, include_context=False)[0]
+def _parsed(model: type[W], answer: dict[str, Any], what: str) -> W:
+    """The answer as `model`; Malformed names where the first fault is, never the value."""
+    try:
+        return model.model_validate(answer)
+    except ValidationError as error:
+        fault = error.errors(include_input=False, include_url=False, include_context=False)[0]
     place = ".".join(str(part) for part in fault["loc"])[:120]
-    return Malformed(f"{what} is not as documented at {place or 'its top'} ({fault['type']}).")
+    raise Malformed(f"{what} is not as documented at {place or 'its top'} ({fault['type']}).")

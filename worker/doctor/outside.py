@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import httpx
 from redis.exceptions import RedisError
 
-from config.settings import Settings, SettingsError, UserMail
+from config.settings import Settings, SettingsError
 from worker.addresses import mailbox
 from worker.bootstrap import Services, bootstrap, notifiers_of
 from worker.cronofy.budget import Spending
@@ -124,11 +124,11 @@ def _ask(services: Services, origin: str, secret: str) -> str:
 def examine_user_mail(settings: Settings) -> Iterator[Finding]:
     """Whoever else sends letters to users can be reached; nothing is sent."""
     name = "user mail"
-    if settings.user_mail is UserMail.SMTP:
+    if settings.user_mail == "smtp":
         yield ok(name, "sent as emails, like those to the operator")
-    elif settings.user_mail is UserMail.TASK:
+    elif settings.user_mail == "task":
         yield ok(name, f"sent to the task {settings.mail_task} on the queue {settings.mail_queue}, sealed")
-    elif settings.user_mail is UserMail.URL:
+    elif settings.user_mail == "url":
         yield from _reached(name, settings.mail_url or "", settings)
     else:
         yield ok(name, "off: outcomes of the type mail_owed say what the application is to send")

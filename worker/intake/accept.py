@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from config.settings import GdprRequest, RelinkWhen
 from worker.bootstrap import Services
 from worker.cronofy.callbacks import account_of
 from worker.cronofy.signature import is_signed
@@ -44,16 +43,15 @@ log = structlog.get_logger()
 
 def connect_account(services: Services, account: ConnectAccount, *, again: bool = False) -> bool:
     """Store the account's credentials, and wake it if it was lost or waits for them."""
-    if again and _holds(services, account):
-        return True
-    connect_all(services, [account])
+    if not (again and _holds(services, account)):
+        connect_all(services, [account])
     return True
 
 
 def connect_all(services: Services, accounts: Sequence[ConnectAccount]) -> None:
     """The same for several accounts, in their order."""
     others = [each for each in accounts if services.looker.channels and not _is_next(services, each)]
-    services.ledger.connect_all([_connecting(account) for account in accounts])
+    services.ledger.connect(*map(_connecting, accounts))
     for account in others:
         services.ledger.check_channel(account.sub)
     for account in accounts:
@@ -72,9 +70,7 @@ def _is_next(services: Services, account: ConnectAccount) -> bool:
 
 
 def _connecting(account: ConnectAccount) -> Connecting:
-    expires_in = None
-    if account.refresh_token is None and account.expires_in is not None:
-        expires_in = timedelta(seconds=account.expires_in)
+    expires_in = None if account.refresh_token else timedelta(seconds=account.expires_in or 0)
     return Connecting(
         account.sub,
         Credentials(account.refresh_token, account.access_token),
@@ -95,8 +91,7 @@ def forget_account(services: Services, account: AccountOnly) -> bool:
 
 def track(services: Services, tracked: TrackEvent, *, again: bool = False) -> bool:
     """Start watching an event; its first look comes after ``RECHECK_MIN``."""
-    key = EventKey(tracked.calendar_id, tracked.event_id)
-    known = services.ledger.find(tracked.sub, key) if again else None
+    known = services.ledger.find(tracked.sub, tracked.key) if again else None
     if known and (known.event.body, known.event.provider_name) == (tracked.event, tracked.provider_name):
         return True
     track_all(services, [tracked])
@@ -109,12 +104,12 @@ def track_all(services: Services, tracked: Sequence[TrackEvent]) -> None:
     first = first_look(now, services.looker.policy)
     services.ledger.track_all([(each.sub, _record(each, now, first)) for each in tracked])
     for each in tracked:
-        log.info("event.tracked", sub=each.sub, calendar_id=each.calendar_id, event_id=each.event_id)
+        log.info("event.tracked", sub=each.sub, calendar_id=each.key.calendar_id, event_id=each.key.event_id)
 
 
 def _record(tracked: TrackEvent, now: datetime, first: datetime) -> TrackedEvent:
     return TrackedEvent(
-        key=EventKey(tracked.calendar_id, tracked.event_id),
+        key=tracked.key,
         body=tracked.event,
         provider_name=tracked.provider_name,
         tracked_at=to_ms(now),
@@ -126,14 +121,14 @@ def _record(tracked: TrackEvent, now: datetime, first: datetime) -> TrackedEvent
 
 def untrack(services: Services, event: OneEvent) -> bool:
     """Stop watching an event; true even if it was not watched."""
-    services.ledger.untrack(event.sub, EventKey(event.calendar_id, event.event_id))
+    services.ledger.untrack(event.sub, event.key)
     log.info("event.untracked", sub=event.sub, calendar_id=event.calendar_id, event_id=event.event_id)
     return True
 
 
 def acknowledge(services: Services, given: AcknowledgeEvent, *, again: bool = False) -> bool:
     """Somebody answers for an event, or takes that back; false if there is nothing to do so for."""
-    ledger, key = services.ledger, EventKey(given.calendar_id, given.event_id)
+    ledger, key = services.ledger, given.key
     known = ledger.acknowledgement(given.sub, key) if again else None
     if known and not given.withdraw and (known.by, known.note) == (given.by, given.note):
         return True
@@ -171,20 +166,19 @@ def receive_notification(
         return None
     calendar_id = notification.calendar_id or push.calendar_id
     event_id = notification.event_id or push.event_id
-    accounts = [notification.sub] if notification.sub else _accounts_of(services, calendar_id)
-    key = EventKey(calendar_id, event_id) if calendar_id and event_id else None
-    due = tuple(sub for sub in accounts if _make_due(services, sub, key, event_id, push, notification.body))
+    about = notification.model_copy(update={"calendar_id": calendar_id, "event_id": event_id})
+    accounts = [about.sub] if about.sub else _accounts_of(services, calendar_id)
+    due = tuple(sub for sub in accounts if _make_due(services, sub, about, push))
     if push.kind == GDPR_REQUESTED:
-        _take_gdpr_request(services, notification.sub or _account_named(services, push), push)
+        _take_gdpr_request(services, about.sub or _account_named(services, push), push)
     services.ledger.count("notifications:taken")
-    interaction = push.interaction.value if push.interaction else None
     log.info(
         "notification.taken",
-        sub=notification.sub or (due[0] if len(due) == 1 else None),
+        sub=about.sub or (due[0] if len(due) == 1 else None),
         calendar_id=calendar_id,
         event_id=event_id,
         kind=push.kind,
-        interaction=interaction,
+        interaction=push.interaction.value if push.interaction else None,
         subtype=push.subtype,
         accounts=len(due),
     )
@@ -215,7 +209,7 @@ def _is_misdirected(services: Services, notification: ReceiveNotification, push:
 
 def _account_named(services: Services, push: PushNotification) -> str | None:
     """The account whose channel the body names by our own address."""
-    return account_of(services.ledger.vault, push.callback_url) if push.callback_url else None
+    return account_of(services.ledger.vault, push.callback_url or "")
 
 
 def _holds(services: Services, account: ConnectAccount) -> bool:
@@ -235,35 +229,28 @@ def _accounts_of(services: Services, calendar_id: str | None) -> tuple[str, ...]
     return services.ledger.accounts_of(calendar_id) if calendar_id else ()
 
 
-def _make_due(
-    services: Services,
-    sub: str,
-    key: EventKey | None,
-    event_id: str | None,
-    push: PushNotification,
-    body: str,
-) -> bool:
+def _make_due(services: Services, sub: str, about: ReceiveNotification, push: PushNotification) -> bool:
     """Make due the events it may mean: without an event id, all of the account's."""
     ledger = services.ledger
-    if event_id is None:
+    if about.event_id is None:
         # Only one that says when it was sent, lately, shows that the channel is open: others may be replayed.
         is_new = push.said_at is not None and ledger.now() - push.said_at < REPLAYED_AFTER
-        early = services.settings.relink_when is RelinkWhen.DISCONNECTED
+        early = services.settings.relink_when == "disconnected"
         return ledger.take_notification(
             sub,
             push.channel_id if is_new else None,
             due=push.is_news,
             ask_profiles=early and push.kind == PROFILE_DISCONNECTED,
         )
-    if key is not None:
-        notice = b""
+    if about.calendar_id is not None:
+        key, notice = EventKey(about.calendar_id, about.event_id), b""
         # A look believes only what is signed together with the event's ids.
         if push.interaction is not None and key == EventKey(push.calendar_id or "", push.event_id or ""):
             notice = pack_notice(push.interaction.value, push.subtype, to_ms(ledger.now()))
         # One that was closed may have been moved or restored.
         ledger.reopen(sub, key)
-        return ledger.nudge(sub, key, notice, body)
-    named = [each for each in events_of(ledger, sub) if each.event_id == event_id]
+        return ledger.nudge(sub, key, notice, about.body)
+    named = [each for each in events_of(ledger, sub) if each.event_id == about.event_id]
     taken = [ledger.reopen(sub, each) or ledger.nudge(sub, each) for each in named]
     return any(taken)
 
@@ -277,7 +264,7 @@ def _take_gdpr_request(services: Services, sub: str | None, push: PushNotificati
     if sub is None or channel is None or push.channel_id is None or channel.channel_id != push.channel_id:
         log.warning("notification.unproven", sub=sub, kind=push.kind)
         return
-    forgotten = services.settings.on_gdpr_request is GdprRequest.FORGET
+    forgotten = services.settings.on_gdpr_request == "forget"
     if forgotten:
         forget(services, sub, erasure_requested(sub, services.ledger.now(), forgotten=True))
     else:

@@ -21,11 +21,10 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
 from worker.diagnosis.times import MalformedTime, known_zone, parse_event_time
 from worker.ledger.dead_letters import LARGEST
-from worker.ledger.records import DataCenter
+from worker.ledger.records import DataCenter, EventKey
 from worker.wording import moment
 
 #: A task's keyword arguments may not be longer than this as JSON (contract §1).
@@ -41,13 +40,10 @@ DEEPEST = 32
 class BadPayload(Exception):
     """The keyword arguments of a task break the contract."""
 
-    permanent = True
-    retry_after = None
-
 
 def _short(value: str) -> str:
     if len(value.encode()) > LONGEST_ID:
-        raise PydanticCustomError("id_too_long", "is longer than 1024 bytes", {})
+        raise ValueError("is longer than 1024 bytes")
     return value
 
 
@@ -56,24 +52,26 @@ def _check_end(until: str | None) -> None:
         if until is not None:
             moment(until, datetime.now(UTC))
     except ValueError as error:
-        raise PydanticCustomError("until", "until {why}", {"why": str(error)}) from None
+        raise ValueError(f"until {error}") from None
 
 
 def _locale(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,3}", value):
-        raise PydanticCustomError("locale", "must be a language tag such as de or pt-BR", {})
+        raise ValueError("must be a language tag such as de or pt-BR")
     return value
 
 
 def _tzid(value: str) -> str:
     if known_zone(value) is None:
-        raise PydanticCustomError("tzid", "must be the name of a time zone such as Europe/Paris", {})
+        raise ValueError("must be the name of a time zone such as Europe/Paris")
     return value
 
 
 Id = Annotated[str, StringConstraints(min_length=1, strict=True), AfterValidator(_short)]
 Text = Annotated[str, StringConstraints(strict=True, max_length=1024)]
 Token = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=8192)]
+#: Who did it, as it is told.
+By = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=200)]
 
 
 class Payload(BaseModel):
@@ -99,13 +97,9 @@ class ConnectAccount(Payload):
     def _tokens_are_usable(self) -> Self:
         if self.refresh_token is None:
             if self.access_token is None or self.expires_in is None:
-                raise PydanticCustomError(
-                    "tokens", "Either refresh_token must be given, or access_token with expires_in.", {}
-                )
+                raise ValueError("Either refresh_token must be given, or access_token with expires_in.")
             if not 0 < self.expires_in <= LONGEST_TOKEN.total_seconds():
-                raise PydanticCustomError(
-                    "expires_in", "expires_in must be above 0 and at most ten years, in seconds.", {}
-                )
+                raise ValueError("expires_in must be above 0 and at most ten years, in seconds.")
         return self
 
 
@@ -127,29 +121,25 @@ class TrackEvent(Payload):
     def _event_is_usable(self) -> Self:
         event_id = self.event.get("event_id")
         if not isinstance(event_id, str) or not event_id:
-            raise PydanticCustomError("event_id", "event.event_id must be a non-empty string", {})
+            raise ValueError("event.event_id must be a non-empty string")
         if len(event_id.encode()) > LONGEST_ID:
-            raise PydanticCustomError("id_too_long", "event.event_id is longer than 1024 bytes", {})
+            raise ValueError("event.event_id is longer than 1024 bytes")
         conferencing = self.event.get("conferencing")
         if conferencing is not None:
             profile_id = conferencing.get("profile_id") if isinstance(conferencing, dict) else None
             if not isinstance(profile_id, str) or not profile_id:
-                raise PydanticCustomError(
-                    "profile_id", "event.conferencing.profile_id must be a non-empty string", {}
-                )
+                raise ValueError("event.conferencing.profile_id must be a non-empty string")
         for name in ("start", "end"):
             try:
                 parse_event_time(self.event.get(name))
             except MalformedTime as error:
-                raise PydanticCustomError(
-                    "time", "event.{name} must be a time: {why}", {"name": name, "why": str(error)}
-                ) from None
+                raise ValueError(f"event.{name} must be a time: {error}") from None
         return self
 
     @property
-    def event_id(self) -> str:
-        """The caller's id of the event."""
-        return str(self.event["event_id"])
+    def key(self) -> EventKey:
+        """The event."""
+        return EventKey(self.calendar_id, self.event["event_id"])
 
     @property
     def profile_id(self) -> str | None:
@@ -165,13 +155,18 @@ class OneEvent(Payload):
     calendar_id: Id
     event_id: Id
 
+    @property
+    def key(self) -> EventKey:
+        """The event."""
+        return EventKey(self.calendar_id, self.event_id)
+
 
 class AcknowledgeEvent(OneEvent):
     """``conferencing.acknowledge``: `until` is a time, or a duration from now on."""
 
     note: Text = ""
     until: Text | None = None
-    by: Annotated[str, StringConstraints(strict=True, min_length=1, max_length=200)] = "task"
+    by: By = "task"
     withdraw: StrictBool = False
 
     @model_validator(mode="after")
@@ -190,14 +185,14 @@ class ChooseProfile(Payload):
     calendar_id: Id | None = None
     event_id: Id | None = None
     by: Text | None = None
-    withdraw: Annotated[bool, Field(strict=True)] = False
+    withdraw: StrictBool = False
 
     @model_validator(mode="after")
     def _says_what(self) -> Self:
         if self.withdraw == (self.to_profile_id is not None):
-            raise PydanticCustomError("choice", "Either to_profile_id or withdraw must be given.", {})
+            raise ValueError("Either to_profile_id or withdraw must be given.")
         if (self.calendar_id is None) != (self.event_id is None):
-            raise PydanticCustomError("event", "calendar_id and event_id must be given together.", {})
+            raise ValueError("calendar_id and event_id must be given together.")
         return self
 
     @property
@@ -225,13 +220,13 @@ class DecideIncident(Payload):
     acknowledge: StrictBool = False
     note: Text = ""
     until: Text | None = None
-    by: Annotated[str, StringConstraints(strict=True, min_length=1, max_length=200)] = "task"
+    by: By = "task"
 
     @model_validator(mode="after")
     def _says_what(self) -> Self:
         chosen = self.others is not None or any(each.to_profile_id for each in self.choices)
         if chosen == self.acknowledge:
-            raise PydanticCustomError("decision", "Either choices, others or acknowledge must be given.", {})
+            raise ValueError("Either choices, others or acknowledge must be given.")
         _check_end(self.until)
         return self
 
@@ -266,7 +261,7 @@ def parse(model: type[P], args: Sequence[Any], kwargs: Mapping[str, Any]) -> P:
     except ValidationError as error:
         fault = error.errors(include_input=False, include_url=False, include_context=False)[0]
         place = ".".join(str(part)[:80] for part in fault["loc"])
-        reason = _FAULTS.get(fault["type"], fault["msg"])
+        reason = _FAULTS.get(fault["type"]) or fault["msg"].removeprefix("Value error, ")
         if fault["type"] == "extra_forbidden" and not _NAME.fullmatch(place):
             # It may be a value that stands where a name belongs.
             raise BadPayload("An argument is unknown.") from None

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from worker.cronofy.wire import object_in, text_in
 from worker.diagnosis.model import Interaction
 
 #: Cronofy's words; `conferencing_success` is from older documentation.
@@ -58,14 +59,13 @@ def read_notification(body: str) -> PushNotification:
         content = json.loads(body)
     except (ValueError, RecursionError):
         return PushNotification()
-    if not isinstance(content, Mapping):
-        return PushNotification()
-    notification = _object(content.get("notification"))
-    channel = _object(content.get("channel"))
+    content = object_in(content)
+    notification = object_in(content.get("notification"))
+    channel = object_in(content.get("channel"))
     said = (notification, content)
     # Last, since it may only repeat what was subscribed to.
-    subscriptions = [_object(place.get("subscription")) for place in said]
-    events = [_object(place.get("event")) for place in (content, notification, *subscriptions)]
+    subscriptions = [object_in(place.get("subscription")) for place in said]
+    events = [object_in(place.get("event")) for place in (content, notification, *subscriptions)]
     event = next(filter(None, events), {})
     interaction, subtype = _interaction(said) or _interaction(subscriptions) or (None, None)
     return PushNotification(
@@ -89,10 +89,10 @@ def _interaction(places: Iterable[Mapping[str, Any]]) -> tuple[Interaction, str 
     for place in places:
         for value in (place.get("interactions"), place.get("interaction"), place):
             for item in value if isinstance(value, list) else [value]:
-                word = item if isinstance(item, str) else _object(item).get("type")
+                word = item if isinstance(item, str) else object_in(item).get("type")
                 interaction = _INTERACTIONS.get(word) if isinstance(word, str) else None
                 if interaction:
-                    subtype = _word(_object(item).get("subtype")) or _word(place.get("subtype"))
+                    subtype = _word(object_in(item).get("subtype")) or _word(place.get("subtype"))
                     known.append((interaction, subtype))
     assigned = (each for each in known if each[0] is Interaction.ASSIGNED)
     return next(assigned, known[0] if known else None)
@@ -106,17 +106,10 @@ def _moment(value: Any) -> datetime | None:
     return moment if moment is None or moment.tzinfo else None
 
 
-def _object(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
 def _word(value: Any) -> str | None:
     text = _text(value)
     return text[:_LONGEST_WORD] if text else None
 
 
 def _text(value: Any) -> str | None:
-    """Text that can be stored: a lone surrogate cannot be written as UTF-8."""
-    if not isinstance(value, str) or not value:
-        return None
-    return None if any("\ud800" <= character <= "\udfff" for character in value) else value
+    return text_in(value) or None

@@ -77,17 +77,14 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Connecting:
-    """An account to connect.
-
-    An `email`, `name`, `locale` or `tzid` of None keeps the earlier one. `expires_in` is needed without a
-    refresh token.
-    """
+    """An account to connect; an `email`, `name`, `locale` or `tzid` of None keeps the earlier one."""
 
     sub: str
     credentials: Credentials
     data_center: str
     email: str | None
     name: str | None
+    #: Needed without a refresh token.
     expires_in: timedelta | None = None
     locale: str | None = None
     tzid: str | None = None
@@ -132,14 +129,16 @@ class Ledger:
 
     # Intake.
 
-    def connect_all(self, accounts: Sequence[Connecting]) -> None:
-        """Store accounts' credentials, replacing older ones; wake those that were lost or wait for them."""
+    def connect(self, *accounts: Connecting) -> None:
+        """Store accounts' credentials, replacing older ones; wake each that was lost or waits for them."""
         now = self.now()
         address_key = self.directory.address_key.take() if any(each.email for each in accounts) else b""
         calls = []
         for each in accounts:
             sealed = self.seal_credentials(each.sub, each.credentials)
-            token = pack_token(AccessToken.given(now, each.expires_in), sealed) if each.expires_in else b""
+            token = b""
+            if each.expires_in is not None:
+                token = pack_token(AccessToken.given(now, each.expires_in), sealed)
             calls.append(
                 (
                     each.sub,

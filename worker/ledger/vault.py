@@ -28,9 +28,6 @@ BOUND = 1 << 63
 class VaultError(Exception):
     """A sealed value cannot be opened: no vault key that is set fits, or its place does not."""
 
-    permanent = True
-    retry_after = None
-
 
 class Fit(IntEnum):
     """How a sealed value stands to the keys and to its place, the best first."""

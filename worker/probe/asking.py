@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import time
+from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from worker.bootstrap import Services
-from worker.cronofy.budget import Spending, rest_before
+from worker.cronofy import budget
 from worker.cronofy.client import ANY_STATUS, same_origin
 from worker.cronofy.errors import CronofyError, Malformed, OutOfBudget, RateLimited, ServerFault, Unreachable
-from worker.cronofy.http import Answer, Deadline, HttpClient
+from worker.cronofy.http import Answer, Deadline, HttpClient, Spending
+from worker.cronofy.wire import object_in
 from worker.run.looks import acquire
 
 #: How long a probe waits for room in the budget, or for the end of a pause, before it gives up.
@@ -38,107 +40,98 @@ class Reply:
     #: Seconds from the write that was waited for.
     after: float = 0.0
 
+    @property
+    def accepted(self) -> bool:
+        """Whether Cronofy did as it was asked."""
+        return not self.failed and self.status < 300
 
-class Asking(Protocol):
-    """Makes one call for the account."""
+    def get(self, name: str) -> Any:
+        """A field of the body; None if it has none."""
+        return object_in(self.body).get(name)
 
-    origin: str
 
-    def call(
-        self,
-        method: str,
-        url: str,
-        params: Sequence[tuple[str, str]] | None,
-        body: Mapping[str, Any] | None,
-        cost: int,
-    ) -> Answer:
+class Asking(ABC):
+    """Makes calls for one account."""
+
+    def __init__(self, http: HttpClient, origin: str, spending: Spending) -> None:
+        """`spending` pays for the calls that are not the account's."""
+        self.origin = origin
+        self._http = http
+        self._spending = spending
+
+    @abstractmethod
+    def call(self, method: str, url: str, body: Mapping[str, Any] | None, cost: int) -> Answer:
         """The answer, whatever its status; a CronofyError for a 401, a 429, or no answer."""
 
-    def call_as_nobody(self, url: str) -> Answer:
-        """The answer to a GET with a token that nobody has."""
+    def ask_as_nobody(self, path: str) -> Reply:
+        """The reply to a GET with a token that nobody has; never raises for what came of it."""
+        try:
+            answer = self._http.call(
+                "GET",
+                self.origin + path,
+                spending=self._spending,
+                deadline=Deadline(timedelta(seconds=30)),
+                token=NOBODYS_TOKEN,
+                also=(*ANY_STATUS, 401),
+            )
+        except CronofyError as error:
+            return Reply(0, failed=error.reason)
+        return reply_of(answer)
 
     def close(self) -> None:
         """Close all connections."""
+        self._http.close()
 
 
-class Stored:
+class Stored(Asking):
     """With the tokens that the ledger has; the account is held for each call only, not between them."""
 
     def __init__(self, services: Services, sub: str) -> None:
         self._services = services
         self._sub = sub
         self._cronofy = services.looker.cronofy
-        self.origin = self._cronofy.origin(services.ledger.account(sub).data_center)
+        origin = self._cronofy.origin(services.ledger.account(sub).data_center)
+        spending = budget.Spending(self._cronofy.budget(origin), 1, urgent=True)
+        super().__init__(self._cronofy.http, origin, spending)
 
-    def call(
-        self,
-        method: str,
-        url: str,
-        params: Sequence[tuple[str, str]] | None,
-        body: Mapping[str, Any] | None,
-        cost: int,
-    ) -> Answer:
+    def call(self, method: str, url: str, body: Mapping[str, Any] | None, cost: int) -> Answer:
         """As `Asking` says; a refresh, if one is needed, is stored."""
         lease = acquire(self._services, self._sub)
         if lease is None:
             raise CronofyError("Another look at this account is in progress: try again later.")
         try:
             with self._cronofy.session(lease.account, urgent=True) as session:
-                return session.ask(method, url, params=params, body=body, cost=cost)
+                return session.ask(method, url, body=body, cost=cost)
         finally:
             self._services.ledger.release(lease)
-
-    def call_as_nobody(self, url: str) -> Answer:
-        """As `Asking` says."""
-        return _as_nobody(
-            self._cronofy.http, url, Spending(self._cronofy.budget(self.origin), 1, urgent=True)
-        )
 
     def close(self) -> None:
         """Close the ledger's connections too."""
         self._services.close()
 
 
-class Given:
+class Given(Asking):
     """With one access token and without a ledger."""
 
     def __init__(self, http: HttpClient, origin: str, token: str, timeout: timedelta) -> None:
-        self.origin = origin
-        self._http = http
+        super().__init__(http, origin, Pace(ALONE_PER_MINUTE))
         self._token = token
         self._timeout = timeout
-        self._pace = Pace(ALONE_PER_MINUTE)
 
-    def call(
-        self,
-        method: str,
-        url: str,
-        params: Sequence[tuple[str, str]] | None,
-        body: Mapping[str, Any] | None,
-        cost: int,
-    ) -> Answer:
+    def call(self, method: str, url: str, body: Mapping[str, Any] | None, cost: int) -> Answer:
         """As `Asking` says."""
         if not same_origin(url, self.origin):
-            raise Malformed("That address is on another origin.")
+            raise Malformed("The next page of Read Events is on another origin.")
         return self._http.call(
             method,
             url,
-            spending=self._pace,
+            spending=self._spending,
             deadline=Deadline(self._timeout),
             token=self._token,
-            params=params,
             body=body,
             cost=cost,
             also=ANY_STATUS,
         )
-
-    def call_as_nobody(self, url: str) -> Answer:
-        """As `Asking` says."""
-        return _as_nobody(self._http, url, self._pace)
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
 
 
 class Pace:
@@ -172,12 +165,7 @@ class Pace:
 
 
 def ask(
-    asking: Asking,
-    method: str,
-    path: str,
-    params: Sequence[tuple[str, str]] | None = None,
-    body: Mapping[str, Any] | None = None,
-    cost: int = 1,
+    asking: Asking, method: str, path: str, body: Mapping[str, Any] | None = None, cost: int = 1
 ) -> Reply:
     """One call to a path or a URL of the account's origin.
 
@@ -188,22 +176,14 @@ def ask(
     end = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
-            return reply_of(asking.call(method, url, params, body, cost))
+            return reply_of(asking.call(method, url, body, cost))
         except (OutOfBudget, RateLimited) as error:
-            rest = rest_before(end, error)
+            rest = budget.rest_before(end, error)
             if rest is None:
                 raise
             time.sleep(rest)
         except (Unreachable, ServerFault, Malformed) as error:
             return Reply(0, failed=error.reason)
-
-
-def ask_as_nobody(asking: Asking, path: str) -> Reply:
-    """A GET with a token that nobody has; never raises for what came of it."""
-    try:
-        return reply_of(asking.call_as_nobody(asking.origin + path))
-    except CronofyError as error:
-        return Reply(0, failed=error.reason)
 
 
 def reply_of(answer: Answer) -> Reply:
@@ -214,15 +194,4 @@ def reply_of(answer: Answer) -> Reply:
         body = json.loads(answer.body) if answer.body.strip() else None
     except (ValueError, RecursionError):
         body = None
-    return Reply(answer.status, body, {name.lower(): value for name, value in answer.headers.items()})
-
-
-def _as_nobody(http: HttpClient, url: str, spending: Any) -> Answer:
-    return http.call(
-        "GET",
-        url,
-        spending=spending,
-        deadline=Deadline(timedelta(seconds=30)),
-        token=NOBODYS_TOKEN,
-        also=(*ANY_STATUS, 401),
-    )
+    return Reply(answer.status, body, answer.headers)

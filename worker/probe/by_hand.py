@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class ByHand:
-    """One unknown thing, and how to settle it."""
+class ByHand(NamedTuple):
+    """One unknown thing, and how to settle it; its fields are those of the contract (§6)."""
 
     section: str
-    asks: str
+    question: str
     how: str
-
-    @property
-    def as_json(self) -> dict[str, str]:
-        """As in the contract (§6)."""
-        return {"section": self.section, "question": self.asks, "how": self.how}
 
 
 BY_HAND: tuple[ByHand, ...] = (

@@ -1,4 +1,4 @@
-"""What a probe concludes of one question, and what it concludes from."""
+"""What a probe asks, what it concludes, and what it concludes from."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from worker.cronofy.wire import objects_in
 from worker.probe.asking import Reply
 
 #: The answer to a question that the replies do not settle.
@@ -21,11 +22,10 @@ class Record:
     """The replies that a run collected, by the name of the call."""
 
     replies: Mapping[str, Reply]
-    #: What the run itself chose: the calendar, the event, what the event was given.
+    #: What the run itself chose.
     calendar_id: str = ""
     event_id: str = ""
     profile_id: str = ""
-    written: Mapping[str, Any] | None = None
 
     def reply(self, name: str) -> Reply:
         """The reply to a call; Unsettled if it was not made, or failed."""
@@ -48,7 +48,7 @@ class Record:
         events = self.json(name).get("events")
         if not isinstance(events, list):
             raise Unsettled("The answer has no list of events.")
-        return [event for event in events if isinstance(event, dict)]
+        return objects_in(events)
 
     def own(self, name: str) -> dict[str, Any]:
         """The probe's own event as a read shows it; Unsettled if it does not."""
@@ -63,6 +63,10 @@ class Record:
         return mine[-1] if mine else None
 
 
+#: Makes a word and the evidence of the replies; pure; raises Unsettled.
+Judge = Callable[[Record], tuple[str, str]]
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """One thing that the reference does not know."""
@@ -73,12 +77,21 @@ class Question:
     asks: str
     #: What the program assumes meanwhile.
     assumed: str
-    #: The word and the evidence, from the replies; pure; raises Unsettled.
-    judge: Callable[[Record], tuple[str, str]]
-    #: The words that the assumption allows for; None if any.
-    holds: frozenset[str] | None = None
-    #: It needs the probe's own event.
-    needs_event: bool = False
+    judge: Judge
+    #: The words that the assumption allows for; any, if there are none.
+    holds: tuple[str, ...]
+
+
+def asked(
+    questions: list[Question], name: str, section: str, assumed: str, holds: tuple[str, ...] = ()
+) -> Callable[[Judge], Judge]:
+    """Add to these a question: the decorated function judges it, and its docstring asks it."""
+
+    def add(judge: Judge) -> Judge:
+        questions.append(Question(name, section, judge.__doc__ or "", assumed, judge, holds))
+        return judge
+
+    return add
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +107,7 @@ class Finding:
         """Whether the program's assumption allows for the answer; None while it is open."""
         if self.word == OPEN:
             return None
-        return self.question.holds is None or self.word in self.question.holds
+        return not self.question.holds or self.word in self.question.holds
 
     @property
     def as_json(self) -> dict[str, Any]:
@@ -117,7 +130,6 @@ def judge(questions: Iterable[Question], record: Record) -> list[Finding]:
 
 def _judged(question: Question, record: Record) -> Finding:
     try:
-        word, evidence = question.judge(record)
+        return Finding(question, *question.judge(record))
     except Unsettled as why:
-        word, evidence = OPEN, str(why)
-    return Finding(question, word, evidence)
+        return Finding(question, OPEN, str(why))

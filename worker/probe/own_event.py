@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any
 from uuid import uuid4
 
 from redis.exceptions import RedisError
 
+from worker.cronofy.client import events_path
 from worker.cronofy.errors import CronofyError
+from worker.cronofy.wire import object_in, objects_in
 from worker.probe.asking import Asking, Reply, ask
-from worker.probe.reads import LOCALIZED, OWN, OWN_EVENT, UTC_ZONE, as_it_is, flags
+from worker.probe.reads import FLAGS, LOCALIZED, NARROWED, OWN, ask_events
 
 SUMMARY = "conferencing-reconciler probe, safe to delete"
 DAYS_AHEAD = 60
@@ -31,10 +33,6 @@ FIRST_WAIT, LONGEST_WAIT = 0.5, 10.0
 DELETING_SECONDS = 60.0
 
 
-class NotMade(Exception):
-    """The event is not made, for this reason."""
-
-
 @dataclass
 class OwnEvent:
     """Makes the event, asks about it, and deletes it."""
@@ -50,39 +48,40 @@ class OwnEvent:
     replies: dict[str, Reply] = field(default_factory=dict)
     #: The deletion was accepted, or there is nothing to delete.
     deleted: bool = True
-    _delete_tried: bool = False
     _step: int = 1
 
     def check_deletable(self) -> None:
-        """NotMade if Cronofy would not let us delete the event again: tried while there is none.
+        """CronofyError if we could not delete the event again: tried while there is none.
 
         404 and 422 may say just that.
         """
         reply = self._delete()
-        if reply.failed or (reply.status >= 300 and reply.status not in (404, 410, 422)):
+        if not reply.accepted and reply.status not in (404, 410, 422):
             said = reply.failed or f"answered {reply.status}"
-            raise NotMade(f"No event was made, since a deletion is not accepted on that calendar ({said}).")
+            raise CronofyError(
+                f"No event was made, since a deletion is not accepted on that calendar ({said})."
+            )
 
     def run(self) -> None:
         """All steps, each after the one before is seen in a read."""
         self.deleted = False
-        self._write("create", self.first())
-        if self.replies["create"].failed or self.replies["create"].status >= 300:
+        if not self._write("create", self._first()):
             return
         self._seen("pending", bool, VISIBLE_SECONDS)
         self._ways_to_read()
         assigned = self._seen("assigned", _has_link, self.wait_seconds)
-        self._omitting()
-        if assigned:
-            self._again()
-        self._unknown_profile()
+        # The required fields alone, in UTC and without a zone.
+        self._update("omitted")
+        # The same request for a conference, on an event that has one.
+        if assigned and self._update("again", conferencing={"profile_id": self.profile_id}):
+            self._seen("again, later", _has_link, self.wait_seconds)
+        self._update("unknown profile", conferencing={"profile_id": NO_PROFILE})
         self._write("partial", {"event_id": self.event_id, "description": "partial"})
         explicit = {"profile_id": "explicit", "provider_description": "probe", "join_url": EXPLICIT_LINK}
         self._update("explicit", conferencing=explicit)
         self._update("none", conferencing={"profile_id": "none"})
 
-    def first(self) -> dict[str, Any]:
-        """The body that makes the event."""
+    def _first(self) -> dict[str, Any]:
         return {
             **self._body(),
             "start": {"time": f"{self._day}T09:00:00Z", "tzid": ZONE},
@@ -95,12 +94,11 @@ class OwnEvent:
         }
 
     def delete(self) -> None:
-        """Delete the event: tried once, for a while, whatever comes in between."""
-        if self.deleted or self._delete_tried:
+        """Delete the event, if it was made: tried for a while, whatever comes in between."""
+        if self.deleted:
             return
-        self._delete_tried = True
         create = self.replies.get("create")
-        refused = create is not None and not create.failed and create.status >= 300
+        refused = create is not None and not create.failed and not create.accepted
         end = time.monotonic() + DELETING_SECONDS
         while True:
             try:
@@ -108,46 +106,29 @@ class OwnEvent:
             except (CronofyError, RedisError) as error:
                 reply = Reply(0, failed=str(error))
             # 404 if there is nothing; but a write that was accepted may come to be later.
-            gone = reply.status < 300 or (reply.status in (404, 410) and refused)
-            self.deleted = not reply.failed and gone
+            self.deleted = reply.accepted or (reply.status in (404, 410) and refused)
             if self.deleted or reply.status in (400, 403, 422) or time.monotonic() > end:
                 return
             time.sleep(1.0)
 
     def see_deleted(self) -> None:
         """What reads show once it is deleted; if they still show it, it is not."""
-        self.deleted = self._wait("gone", lambda event: event is None, VISIBLE_SECONDS)
+        self.deleted = self._seen("gone", lambda event: not event, VISIBLE_SECONDS)
         self.replies["deleted"] = self._read(("include_deleted", "true"))
 
     # -- steps --------------------------------------------------------------------------------------
 
     def _ways_to_read(self) -> None:
-        for name, params in flags(self._window()).items():
-            self.replies[OWN_EVENT + name] = ask(self.asking, "GET", "/v1/events", params)
-        later = (("from", self._date(7)), ("to", self._date(8)), ("calendar_ids[]", self.calendar_id))
-        self.replies["other window"] = ask(self.asking, "GET", "/v1/events", [*OWN, *later])
+        around = self._window(-1, 2)
+        for name, params in FLAGS.items():
+            self.replies[NARROWED + name] = ask_events(self.asking, *params, *around)
+        self.replies["other window"] = ask_events(self.asking, *OWN, *self._window(7, 8))
         self.replies["event_ids"] = self._read(("event_ids[]", f"{self.event_id}-another"))
-        self.replies["plain times"] = ask(
-            self.asking, "GET", "/v1/events", [UTC_ZONE, ("only_managed", "true"), *self._window()]
-        )
-
-    def _omitting(self) -> None:
-        """An update with the required fields alone, in UTC and without a zone."""
-        self._update("omitted")
-
-    def _again(self) -> None:
-        """The same request for a conference, on an event that has one."""
-        if self._update("again", conferencing={"profile_id": self.profile_id}):
-            self._seen("again, later", _has_link, self.wait_seconds)
-
-    def _unknown_profile(self) -> None:
-        self._update("unknown profile", conferencing={"profile_id": NO_PROFILE})
 
     def _update(self, name: str, **fields: Any) -> bool:
         """Write, and keep what a read shows once it shows this write; returns whether it was accepted."""
         self._step += 1
-        self._write(name, {**self._body(), **fields})
-        if self.replies[name].failed or self.replies[name].status >= 300:
+        if not self._write(name, {**self._body(), **fields}):
             return False
         written = self._summary
         self._seen(f"{name}, read", lambda event: event.get("summary") == written, VISIBLE_SECONDS)
@@ -166,8 +147,9 @@ class OwnEvent:
     def _date(self, after: int) -> str:
         return (self.today + timedelta(days=DAYS_AHEAD + after)).isoformat()
 
-    def _window(self) -> tuple[tuple[str, str], ...]:
-        return (("from", self._date(-1)), ("to", self._date(2)), ("calendar_ids[]", self.calendar_id))
+    def _window(self, first: int, last: int) -> tuple[tuple[str, str], ...]:
+        days = (("from", self._date(first)), ("to", self._date(last)))
+        return (*days, ("calendar_ids[]", self.calendar_id))
 
     def _body(self) -> dict[str, Any]:
         return {
@@ -177,31 +159,28 @@ class OwnEvent:
             "end": f"{self._day}T09:15:00Z",
         }
 
-    @property
-    def _path(self) -> str:
-        return f"/v1/calendars/{as_it_is(self.calendar_id)}/events"
-
-    def _write(self, name: str, body: dict[str, Any]) -> None:
+    def _write(self, name: str, body: dict[str, Any]) -> bool:
         self.say(f"{name}: writing the probe's own event")
-        self.replies[name] = ask(self.asking, "POST", self._path, body=body)
+        self.replies[name] = ask(self.asking, "POST", events_path(self.calendar_id), body=body)
+        return self.replies[name].accepted
 
     def _delete(self) -> Reply:
-        return ask(self.asking, "DELETE", self._path, body={"event_id": self.event_id})
+        return ask(self.asking, "DELETE", events_path(self.calendar_id), body={"event_id": self.event_id})
 
     def _read(self, *more: tuple[str, str]) -> Reply:
-        return ask(self.asking, "GET", "/v1/events", [*OWN, LOCALIZED, *self._window(), *more])
+        return ask_events(self.asking, *OWN, LOCALIZED, *self._window(-1, 2), *more)
 
     def _seen(self, name: str, wanted: Callable[[dict[str, Any]], bool], seconds: float) -> bool:
-        """Read until the event is as `wanted`, and keep that read; returns whether it ever was."""
-        return self._wait(name, lambda event: event is not None and wanted(event), seconds)
+        """Read until the event is as `wanted`, and keep that read; returns whether it ever was.
 
-    def _wait(self, name: str, wanted: Callable[[dict[str, Any] | None], bool], seconds: float) -> bool:
+        `wanted` is given an empty object while there is none.
+        """
         begun, pause = time.monotonic(), FIRST_WAIT
         while True:
             reply = self._read()
             after = time.monotonic() - begun
-            if not reply.failed and reply.status == 200 and wanted(_mine(reply, self.event_id)):
-                self.replies[name] = Reply(reply.status, reply.body, reply.headers, after=after)
+            if not reply.failed and reply.status == 200 and wanted(self._mine(reply)):
+                self.replies[name] = replace(reply, after=after)
                 return True
             if after + pause > seconds:
                 self.replies[name] = Reply(0, failed=f"Not seen within {seconds:.0f} s.")
@@ -209,13 +188,10 @@ class OwnEvent:
             time.sleep(pause)
             pause = min(pause * 1.5, LONGEST_WAIT)
 
-
-def _mine(reply: Reply, event_id: str) -> dict[str, Any] | None:
-    events = reply.body.get("events") if isinstance(reply.body, dict) else None
-    mine = [e for e in events or [] if isinstance(e, dict) and e.get("event_id") == event_id]
-    return next((event for event in mine if event.get("deleted") is not True), None)
+    def _mine(self, reply: Reply) -> dict[str, Any]:
+        mine = [each for each in objects_in(reply.get("events")) if each.get("event_id") == self.event_id]
+        return next((event for event in mine if event.get("deleted") is not True), {})
 
 
 def _has_link(event: dict[str, Any]) -> bool:
-    conferencing = event.get("conferencing")
-    return isinstance(conferencing, dict) and bool(conferencing.get("join_url"))
+    return bool(object_in(event.get("conferencing")).get("join_url"))

@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from worker.probe.finding import Question, Record, Unsettled
+from worker.cronofy.wire import object_in
+from worker.probe.finding import Question, Record, Unsettled, asked
 from worker.probe.own_event import DESCRIPTION, EXPLICIT_LINK, PLACE, ZONE
-from worker.probe.reads import faults, names, text
+from worker.probe.reads import faults, names, status, text
 
-Judge = Callable[[Record], tuple[str, str]]
-
-
-def _status_of(name: str) -> Judge:
-    def judge(record: Record) -> tuple[str, str]:
-        reply = record.reply(name)
-        return str(reply.status), faults(reply)
-
-    return judge
+#: What the probe asks by an event of its own.
+OWN_EVENT: list[Question] = []
 
 
+@asked(OWN_EVENT, "write.accepted", "§4", "Any 2xx.", holds=("200", "202"))
 def _accepted(record: Record) -> tuple[str, str]:
+    """How is a new event accepted?"""
     reply = record.reply("create")
     return str(reply.status), "with a body" if reply.body is not None else "no JSON in the body."
 
 
+@asked(OWN_EVENT, "write.visible", "§4", "At some time after the 202.")
 def _visible(record: Record) -> tuple[str, str]:
+    """When does a read show it?"""
     _made(record)
     after = record.reply("pending").after
     return ("at once" if after < 1 else "later"), f"After {after:.1f} s."
 
 
+@asked(
+    OWN_EVENT,
+    "conferencing.pending",
+    "§3",
+    "No join_url.",
+    holds=("pending only", "pending and more", "assigned at once", "absent"),
+)
 def _pending(record: Record) -> tuple[str, str]:
+    """What does a read show while the conference is awaited?"""
     found = _conferencing(record, "pending")
     if found == {"pending": True}:
         return "pending only", "The whole value is {pending: true}."
@@ -40,14 +46,24 @@ def _pending(record: Record) -> tuple[str, str]:
     return ("pending and more" if found.get("pending") else "absent"), f"Fields: {names(found) or 'none'}."
 
 
+@asked(
+    OWN_EVENT,
+    "conferencing.assigned",
+    "§3",
+    "A join_url; the provider's name may be missing.",
+    holds=("with provider", "link only"),
+)
 def _assigned(record: Record) -> tuple[str, str]:
+    """And once it is there?"""
     found = _conferencing(record, "assigned")
     word = "with provider" if found.get("provider_name") else "link only"
     after = record.reply("assigned").after
     return word, f"Fields: {names(found)}; {after:.0f} s after it was first read."
 
 
+@asked(OWN_EVENT, "conferencing.default", "§3", "Not known; no profile is blamed for it.")
 def _default(record: Record) -> tuple[str, str]:
+    """What did default become?"""
     found = _conferencing(record, "assigned")
     if record.profile_id != "default":
         raise Unsettled("A profile was named with --profile: ask without it.")
@@ -56,7 +72,9 @@ def _default(record: Record) -> tuple[str, str]:
     return text(found["provider_name"]), "Asked for default."
 
 
+@asked(OWN_EVENT, "read.description", "§9", "Anything; it is never written back.")
 def _description(record: Record) -> tuple[str, str]:
+    """What does a read show of a description with a template?"""
     _made(record)
     shown = record.own("assigned").get("description")
     link = str(_conferencing(record, "assigned").get("join_url"))
@@ -68,11 +86,12 @@ def _description(record: Record) -> tuple[str, str]:
     return ("rendered" if rendered else "changed"), f"{len(str(shown))} characters."
 
 
+@asked(OWN_EVENT, "read.location", "§9", "Anything; it is never written back.")
 def _location(record: Record) -> tuple[str, str]:
+    """What does a read show of the location once the conference is there?"""
     _made(record)
     event = record.own("assigned")
-    location = event.get("location")
-    shown = location.get("description") if isinstance(location, dict) else None
+    shown = object_in(event.get("location")).get("description")
     link = str(_conferencing(record, "assigned").get("join_url"))
     url = (
         "url is the link" if event.get("url") == link else "url has another" if event.get("url") else "no url"
@@ -84,106 +103,133 @@ def _location(record: Record) -> tuple[str, str]:
     return ("has the link" if link in str(shown) else "changed"), f"{url}."
 
 
+@asked(OWN_EVENT, "update.description", "§4", "Unknown, so the caller's whole record is sent.")
 def _omitted_description(record: Record) -> tuple[str, str]:
-    return _kept(record, "description", lambda event: event.get("description"))
+    """Is a description kept by an update without one?"""
+    return _kept(record, "description")
 
 
+@asked(OWN_EVENT, "update.location", "§4", "The same.")
 def _omitted_location(record: Record) -> tuple[str, str]:
-    return _kept(record, "location", lambda event: event.get("location"))
+    """Is a location?"""
+    return _kept(record, "location")
 
 
+@asked(OWN_EVENT, "update.transparency", "§4", "The same.")
 def _omitted_transparency(record: Record) -> tuple[str, str]:
-    before = record.own("pending").get("transparency")
-    if before != "transparent":
-        raise Unsettled("It was not shown as it was written.")
-    after = record.own("omitted, read").get("transparency")
+    """Is a transparency?"""
+    return _still(record, "transparent", lambda event: event.get("transparency"))
+
+
+def _kept(record: Record, name: str) -> tuple[str, str]:
+    if not record.own("pending").get(name):
+        raise Unsettled(f"The event was never shown with its {name}.")
+    # The rendered text may still change; what counts is whether there is any.
+    kept = record.own("omitted, read").get(name)
+    return ("kept" if kept else "cleared"), "By an update without it."
+
+
+@asked(OWN_EVENT, "update.zone", "§4", "It may, so the zone is sent as read.")
+def _zone(record: Record) -> tuple[str, str]:
+    """Does an update in UTC without a zone change the event's zone?"""
+    return _still(record, ZONE, lambda event: object_in(event.get("start")).get("tzid"))
+
+
+def _still(record: Record, written: str, of: Callable[[dict[str, Any]], Any]) -> tuple[str, str]:
+    before, after = (of(record.own(name)) for name in ("pending", "omitted, read"))
+    if before != written:
+        raise Unsettled(f"Written as {written}, it was shown as {text(before)}.")
     return ("kept" if after == before else "reset"), f"Now {text(after)}."
 
 
-def _kept(record: Record, name: str, of: Callable[[dict[str, Any]], Any]) -> tuple[str, str]:
-    if not of(record.own("pending")):
-        raise Unsettled(f"The event was never shown with its {name}.")
-    # The rendered text may still change; what counts is whether there is any.
-    return ("kept" if of(record.own("omitted, read")) else "cleared"), "By an update without it."
-
-
-def _zone(record: Record) -> tuple[str, str]:
-    before, after = (_tzid(record.own(name)) for name in ("pending", "omitted, read"))
-    if before != ZONE:
-        raise Unsettled(f"Written in {ZONE}, it was shown in {text(before)}.")
-    return ("kept" if after == before else "reset"), f"Written in UTC without a zone, shown in {text(after)}."
-
-
-def _tzid(event: dict[str, Any]) -> Any:
-    start = event.get("start")
-    return start.get("tzid") if isinstance(start, dict) else None
-
-
+@asked(OWN_EVENT, "update.conferencing", "§3", "Yes.", holds=("kept",))
 def _block_omitted(record: Record) -> tuple[str, str]:
+    """Does an update without a conferencing block leave the conference as it is?"""
     before = _conferencing(record, "assigned").get("join_url")
     after = _conferencing(record, "omitted, read").get("join_url")
     return ("kept" if after == before else "changed"), "By an update without a conferencing block."
 
 
+@asked(OWN_EVENT, "update.partial", "§4", "A refusal; none is ever sent.")
+def _partial(record: Record) -> tuple[str, str]:
+    """What does an update without summary, start and end give?"""
+    return status(record, "partial")
+
+
+@asked(OWN_EVENT, "update.again", "§4", "It may, so none is sent to an assigned event.")
 def _again(record: Record) -> tuple[str, str]:
+    """Does the same conferencing block on an assigned event make another conference?"""
     before = _conferencing(record, "assigned").get("join_url")
-    accepted = record.reply("again")
-    if accepted.status >= 300:
-        return "refused", f"{accepted.status}; {faults(accepted)}"
+    if refused := _refusal(record, "again"):
+        return refused
     at_once = _conferencing(record, "again, read")
     later = _conferencing(record, "again, later").get("join_url")
     said = "pending at first" if at_once.get("pending") else "never pending"
     return ("same link" if later == before else "another link"), f"{said}."
 
 
+@asked(
+    OWN_EVENT, "profile.unknown", "§3", "A 422, or an event that stays pending.", holds=("422", "202", "200")
+)
 def _unknown_profile(record: Record) -> tuple[str, str]:
+    """What does a profile id give that nobody has?"""
     reply = record.reply("unknown profile")
-    if reply.status >= 300:
-        return str(reply.status), faults(reply)
-    found = record.find_own("unknown profile, read") or {}
-    conferencing = found.get("conferencing")
-    fields = names(conferencing) if isinstance(conferencing, dict) else "none"
+    if not reply.accepted:
+        return status(record, "unknown profile")
+    found = object_in(record.find_own("unknown profile, read"))
+    fields = names(object_in(found.get("conferencing"))) or "none"
     return str(reply.status), f"Then a read shows conferencing with the fields: {fields}."
 
 
+@asked(OWN_EVENT, "profile.explicit", "§3", "Such events need no watching.", holds=("assigned",))
 def _explicit(record: Record) -> tuple[str, str]:
-    reply = record.reply("explicit")
-    if reply.status >= 300:
-        return "refused", f"{reply.status}; {faults(reply)}"
+    """Is an explicit link there without a pending phase?"""
+    if refused := _refusal(record, "explicit"):
+        return refused
     found = _conferencing(record, "explicit, read")
-    word = (
-        "assigned"
-        if found.get("join_url") == EXPLICIT_LINK
-        else "pending"
-        if found.get("pending")
-        else "other"
-    )
+    word = "pending" if found.get("pending") else "other"
+    if found.get("join_url") == EXPLICIT_LINK:
+        word = "assigned"
     return word, f"Fields: {names(found) or 'none'}."
 
 
+@asked(OWN_EVENT, "profile.none", "§3", "Unknown, so it is never sent.")
 def _none(record: Record) -> tuple[str, str]:
-    reply = record.reply("none")
-    if reply.status >= 300:
-        return "refused", f"{reply.status}; {faults(reply)}"
+    """Does the profile id none remove the conference?"""
+    if refused := _refusal(record, "none"):
+        return refused
     found = record.own("none, read").get("conferencing")
-    fields = names(found) if isinstance(found, dict) else "none"
+    fields = names(object_in(found)) or "none"
     return ("kept" if found else "removed"), f"Fields of conferencing: {fields}."
 
 
+@asked(
+    OWN_EVENT, "events.managed_window", "§2", "Yes; what a window does not show is looked for without one."
+)
 def _other_window(record: Record) -> tuple[str, str]:
+    """Do from and to limit the application's own events too?"""
     _made(record)
     return ("shown" if record.find_own("other window") else "left out"), "A window a week after the event."
 
 
+@asked(OWN_EVENT, "events.event_ids", "§2", "Unknown, so it is not sent.")
 def _event_ids(record: Record) -> tuple[str, str]:
+    """Does event_ids[] narrow a read?"""
     _made(record)
-    reply = record.reply("event_ids")
-    if reply.status != 200:
-        return str(reply.status), faults(reply)
+    if record.reply("event_ids").status != 200:
+        return status(record, "event_ids")
     return ("ignored" if record.find_own("event_ids") else "narrows"), "Asked for another id."
 
 
+@asked(
+    OWN_EVENT,
+    "events.deleted",
+    "§2",
+    "As deleted, as cancelled, or not at all.",
+    holds=("deleted", "cancelled", "not shown"),
+)
 def _deleted(record: Record) -> tuple[str, str]:
+    """How is a deleted event of the application shown with include_deleted?"""
     record.reply("gone")
     found = record.find_own("deleted")
     if found is None:
@@ -193,162 +239,16 @@ def _deleted(record: Record) -> tuple[str, str]:
     return ("cancelled" if found.get("status") == "cancelled" else "still there"), "deleted is not true."
 
 
-def _conferencing(record: Record, name: str) -> dict[str, Any]:
-    found = record.own(name).get("conferencing")
-    return found if isinstance(found, dict) else {}
+def _refusal(record: Record, name: str) -> tuple[str, str] | None:
+    reply = record.reply(name)
+    return None if reply.accepted else ("refused", f"{reply.status}; {faults(reply)}")
+
+
+def _conferencing(record: Record, name: str) -> Mapping[str, Any]:
+    return object_in(record.own(name).get("conferencing"))
 
 
 def _made(record: Record) -> None:
     reply = record.reply("create")
-    if reply.status >= 300:
+    if not reply.accepted:
         raise Unsettled(f"The event was not accepted ({reply.status}): {faults(reply)}")
-
-
-def _question(name: str, section: str, asks: str, assumed: str, judge: Judge, *words: str) -> Question:
-    return Question(name, section, asks, assumed, judge, frozenset(words) or None, needs_event=True)
-
-
-OWN_EVENT: tuple[Question, ...] = (
-    _question("write.accepted", "§4", "How is a new event accepted?", "Any 2xx.", _accepted, "200", "202"),
-    _question("write.visible", "§4", "When does a read show it?", "At some time after the 202.", _visible),
-    _question(
-        "conferencing.pending",
-        "§3",
-        "What does a read show while the conference is awaited?",
-        "No join_url.",
-        _pending,
-        "pending only",
-        "pending and more",
-        "assigned at once",
-        "absent",
-    ),
-    _question(
-        "conferencing.assigned",
-        "§3",
-        "And once it is there?",
-        "A join_url; the provider's name may be missing.",
-        _assigned,
-        "with provider",
-        "link only",
-    ),
-    _question(
-        "conferencing.default",
-        "§3",
-        "What did default become?",
-        "Not known; no profile is blamed for it.",
-        _default,
-    ),
-    _question(
-        "read.description",
-        "§9",
-        "What does a read show of a description with a template?",
-        "Anything; it is never written back.",
-        _description,
-    ),
-    _question(
-        "read.location",
-        "§9",
-        "What does a read show of the location once the conference is there?",
-        "Anything; it is never written back.",
-        _location,
-    ),
-    _question(
-        "update.description",
-        "§4",
-        "Is a description kept by an update without one?",
-        "Unknown, so the caller's whole record is sent.",
-        _omitted_description,
-    ),
-    _question(
-        "update.location",
-        "§4",
-        "Is a location?",
-        "The same.",
-        _omitted_location,
-    ),
-    _question(
-        "update.transparency",
-        "§4",
-        "Is a transparency?",
-        "The same.",
-        _omitted_transparency,
-    ),
-    _question(
-        "update.zone",
-        "§4",
-        "Does an update in UTC without a zone change the event's zone?",
-        "It may, so the zone is sent as read.",
-        _zone,
-    ),
-    _question(
-        "update.conferencing",
-        "§3",
-        "Does an update without a conferencing block leave the conference as it is?",
-        "Yes.",
-        _block_omitted,
-        "kept",
-    ),
-    _question(
-        "update.partial",
-        "§4",
-        "What does an update without summary, start and end give?",
-        "A refusal; none is ever sent.",
-        _status_of("partial"),
-    ),
-    _question(
-        "update.again",
-        "§4",
-        "Does the same conferencing block on an assigned event make another conference?",
-        "It may, so none is sent to an assigned event.",
-        _again,
-    ),
-    _question(
-        "profile.unknown",
-        "§3",
-        "What does a profile id give that nobody has?",
-        "A 422, or an event that stays pending.",
-        _unknown_profile,
-        "422",
-        "202",
-        "200",
-    ),
-    _question(
-        "profile.explicit",
-        "§3",
-        "Is an explicit link there without a pending phase?",
-        "Such events need no watching.",
-        _explicit,
-        "assigned",
-    ),
-    _question(
-        "profile.none",
-        "§3",
-        "Does the profile id none remove the conference?",
-        "Unknown, so it is never sent.",
-        _none,
-    ),
-    _question(
-        "events.managed_window",
-        "§2",
-        "Do from and to limit the application's own events too?",
-        "Yes; what a window does not show is looked for without one.",
-        _other_window,
-    ),
-    _question(
-        "events.event_ids",
-        "§2",
-        "Does event_ids[] narrow a read?",
-        "Unknown, so it is not sent.",
-        _event_ids,
-    ),
-    _question(
-        "events.deleted",
-        "§2",
-        "How is a deleted event of the application shown with include_deleted?",
-        "As deleted, as cancelled, or not at all.",
-        _deleted,
-        "deleted",
-        "cancelled",
-        "not shown",
-    ),
-)

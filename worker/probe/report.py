@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
 
 from rich.console import Console
 from rich.text import Text
@@ -21,21 +20,16 @@ def show(survey: Survey, console: Console) -> None:
         _print(
             console, f"{finding.word:<16} {finding.question.section} {finding.question.asks}", _style(finding)
         )
-        for name, text in _rows(finding):
-            _print(console, f"{name:<9}{text}", "", "  ")
+        agreed = " NOT SO." if finding.as_assumed is False else ""
+        _print(console, f"assumed  {finding.question.assumed}{agreed}", "", "  ")
+        _print(console, f"evidence {finding.evidence}", "", "  ")
     console.print(Text("\nCannot be probed harmlessly; how to settle it by hand:", "bold"), soft_wrap=True)
     for each in BY_HAND:
-        _print(console, f"{each.section} {each.asks}: {each.how}", "", "  ")
+        _print(console, f"{each.section} {each.question}: {each.how}", "", "  ")
     differing = sum(finding.as_assumed is False for finding in survey.findings)
     settled = len(survey.findings) - survey.open
     what = f"{amount(settled, 'question')} answered, {differing} not as assumed, {survey.open} open."
     console.print(f"\n{what}", highlight=False)
-
-
-def _rows(finding: Finding) -> Iterator[tuple[str, str]]:
-    agreed = {True: "", False: " NOT SO.", None: ""}[finding.as_assumed]
-    yield "assumed", finding.question.assumed + agreed
-    yield "evidence", finding.evidence
 
 
 def _style(finding: Finding) -> str:

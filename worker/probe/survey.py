@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -11,12 +11,13 @@ from types import FrameType
 from typing import Any
 
 from worker.cronofy.errors import CronofyError
+from worker.host.supervisor import is_ignored
 from worker.probe.asking import Asking, Reply, ask
 from worker.probe.by_hand import BY_HAND
 from worker.probe.finding import OPEN, Finding, Record, Unsettled, judge
-from worker.probe.own_event import NotMade, OwnEvent
+from worker.probe.own_event import OwnEvent
 from worker.probe.own_questions import OWN_EVENT
-from worker.probe.reads import ADDRESSES, READS, ask_addresses, ask_reads, calendars_of
+from worker.probe.reads import READS, ask_addresses, ask_reads, calendars_of
 
 
 class CannotProbe(Exception):
@@ -28,17 +29,16 @@ class Account:
     """The account as its UserInfo describes it."""
 
     reply: Reply
-    #: The calendars that can be written, the primary one first: id and name.
-    writable: tuple[tuple[str, str], ...]
+    #: The names of the calendars that can be written by their ids, the primary one first.
+    writable: Mapping[str, str]
 
     def calendar(self, wanted: str | None) -> tuple[str, str] | None:
         """The named calendar, else the first, with its name; CannotProbe if that one cannot be written."""
         if wanted is None:
-            return self.writable[0] if self.writable else None
-        for calendar_id, name in self.writable:
-            if calendar_id == wanted:
-                return calendar_id, name
-        known = ", ".join(calendar_id for calendar_id, _ in self.writable[:10]) or "none"
+            return next(iter(self.writable.items()), None)
+        if wanted in self.writable:
+            return wanted, self.writable[wanted]
+        known = ", ".join([*self.writable][:10]) or "none"
         raise CannotProbe(f"UserInfo lists no calendar {wanted} that can be written; it lists {known}.")
 
 
@@ -48,8 +48,8 @@ class Survey:
 
     sub: str
     findings: tuple[Finding, ...]
-    #: The calendar and event id of an event that could not be deleted.
-    left: tuple[str, str] | None = None
+    #: The ids of an event that could not be deleted.
+    left: Mapping[str, str] | None = None
 
     @property
     def open(self) -> int:
@@ -59,12 +59,11 @@ class Survey:
     @property
     def as_json(self) -> dict[str, Any]:
         """As in the contract (§6)."""
-        left = None if self.left is None else {"calendar_id": self.left[0], "event_id": self.left[1]}
         return {
             "sub": self.sub,
             "findings": [finding.as_json for finding in self.findings],
-            "by_hand": [each.as_json for each in BY_HAND],
-            "left_over": left,
+            "by_hand": [each._asdict() for each in BY_HAND],
+            "left_over": self.left,
         }
 
 
@@ -87,9 +86,7 @@ def open_account(asking: Asking, sub: str) -> Account:
         and not each.get("calendar_deleted")
     ]
     usable.sort(key=lambda each: not each.get("calendar_primary"))
-    return Account(
-        reply, tuple((each["calendar_id"], str(each.get("calendar_name"))[:80]) for each in usable)
-    )
+    return Account(reply, {each["calendar_id"]: str(each.get("calendar_name"))[:80] for each in usable})
 
 
 def survey_reads(
@@ -100,7 +97,7 @@ def survey_reads(
     if calendar_id is not None:
         replies |= ask_addresses(asking, calendar_id)
     record = Record(replies, calendar_id=calendar_id or "")
-    return Survey(sub, tuple(judge([*READS, *ADDRESSES], record))), replies
+    return Survey(sub, tuple(judge(READS, record))), replies
 
 
 def survey_event(sub: str, own: OwnEvent, before: Mapping[str, Reply]) -> Survey:
@@ -108,46 +105,35 @@ def survey_event(sub: str, own: OwnEvent, before: Mapping[str, Reply]) -> Survey
 
     KeyboardInterrupt, also for SIGTERM and SIGHUP, is raised once it is deleted.
     """
-    trouble = ""
+    done = False
     try:
         with _stoppable() as stop:
             try:
-                try:
-                    own.check_deletable()
-                    own.run()
-                except (NotMade, CronofyError) as error:
-                    trouble = str(error)
-                    own.say(trouble)
-                finally:
-                    # From here on, who stops the probe waits for the deletion.
-                    stop.deferred = True
-                    own.delete()
+                own.check_deletable()
+                own.run()
+                # Already here: a signal just before the deletion would leave the event.
+                stop.deferred = done = True
+            except CronofyError as error:
+                own.say(error.reason)
             finally:
-                # Again, in case the signal came just before that.
+                # From here on, who stops the probe waits for the deletion.
                 stop.deferred = True
                 own.delete()
+                if own.deleted and done and not stop.asked:
+                    own.see_deleted()
                 if not own.deleted:
-                    own.say(leftover(own.calendar_id, own.event_id))
-            if own.deleted and not trouble and not stop.asked:
-                own.see_deleted()
-                if not own.deleted:
-                    own.say(leftover(own.calendar_id, own.event_id))
+                    own.say(
+                        "The probe's event could not be deleted, or is still shown. Delete it by hand, in "
+                        f"the calendar: event {own.event_id} in calendar {own.calendar_id}."
+                    )
     except CronofyError as error:
         own.say(error.reason)
     if stop.asked:
         raise KeyboardInterrupt
     record = Record({**before, **own.replies}, own.calendar_id, own.event_id, own.profile_id)
-    findings = judge([*READS, *ADDRESSES, *OWN_EVENT], record)
-    left = None if own.deleted else (own.calendar_id, own.event_id)
+    findings = judge([*READS, *OWN_EVENT], record)
+    left = None if own.deleted else {"calendar_id": own.calendar_id, "event_id": own.event_id}
     return Survey(sub, tuple(findings), left)
-
-
-def leftover(calendar_id: str, event_id: str) -> str:
-    """What to say of an event that could not be deleted."""
-    return (
-        "The probe's event could not be deleted, or is still shown. Delete it by hand, in the calendar: "
-        f"event {event_id} in calendar {calendar_id}."
-    )
 
 
 class _Stop:
@@ -167,11 +153,8 @@ class _Stop:
 def _stoppable() -> Iterator[_Stop]:
     stop = _Stop()
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before: dict[signal.Signals, Callable[[int, FrameType | None], Any] | int | None] = {}
-    for each in signals:
-        # One that is ignored, as under nohup, stays ignored.
-        if signal.getsignal(each) is not signal.SIG_IGN:
-            before[each] = signal.signal(each, stop)
+    # One that is ignored, as under nohup, stays ignored.
+    before = {each: signal.signal(each, stop) for each in signals if not is_ignored(each)}
     try:
         yield stop
     finally:

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 import structlog
 from redis.exceptions import RedisError
 
-from worker.cronofy.callbacks import Callbacks
+from worker.cronofy.callbacks import Callbacks, account_of
 from worker.cronofy.client import Cronofy, Session
 from worker.cronofy.errors import PUT_OFF, CronofyError, GrantRefused, Refused, TokenNeeded
 from worker.cronofy.wire import OpenChannel
@@ -90,9 +90,12 @@ class Channels:
             _left_open(account.sub, channel_id, error)
 
     def _settle(self, session: Session, sub: str, before: NotificationChannel) -> OpenChannel:
-        account_of, address = self.callbacks.account_of, self.callbacks.of(sub)
-        listed = session.channels()
-        ours = [c for c in listed if c.channel_id == before.channel_id or account_of(c.callback_url) == sub]
+        vault, address = self.cronofy.ledger.vault, self.callbacks.of(sub)
+        ours = [
+            channel
+            for channel in session.channels()
+            if channel.channel_id == before.channel_id or account_of(vault, channel.callback_url) == sub
+        ]
         # An address that names the account by an older vault key is replaced while we can read it.
         current = [c for c in ours if c.callback_url == address]
         if current:

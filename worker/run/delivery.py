@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from config.settings import UserMail, require_outgoing
+from config.settings import require_outgoing
 from worker.bootstrap import Services
 from worker.ledger.outgoing import Outcome, OutcomeStream, OutcomeType, QueuedMail
 from worker.ledger.posts import Post, Posts
@@ -68,11 +68,11 @@ def send_mails(services: Services, publish: Publish | None = None) -> int:
 def way_of(services: Services, publish: Publish | None) -> Way | None:
     """How letters to users leave, other than as email; what it lacks on this host is a SettingsError."""
     settings = services.settings
-    if settings.user_mail in {UserMail.TASK, UserMail.URL}:
+    if settings.user_mail in {"task", "url"}:
         require_outgoing(settings)
-    if settings.user_mail is UserMail.TASK and settings.mail_key and publish:
+    if settings.user_mail == "task" and settings.mail_key and publish:
         return by_task(publish, settings.mail_key.get_secret_value())
-    if settings.user_mail is UserMail.URL and services.mail_receiver:
+    if settings.user_mail == "url" and services.mail_receiver:
         return by_url(services.mail_receiver)
     return None
 
@@ -80,7 +80,7 @@ def way_of(services: Services, publish: Publish | None) -> Way | None:
 def _send(services: Services, mail: QueuedMail, way: Way | None) -> bool:
     message, about = read_back(mail.message), {"sub": mail.sub, "mail_id": mail.mail_id}
     to_user = mail.parts is not None
-    if mail.parts is not None and services.settings.user_mail is UserMail.OFF:
+    if mail.parts is not None and services.settings.user_mail == "off":
         detail = owed_by(mail.mail_id, mail.parts)
         services.outbox.owed(
             mail.mail_id, Outcome(OutcomeType.MAIL_OWED, mail.sub, services.ledger.now(), detail=detail)
@@ -103,7 +103,7 @@ def _send(services: Services, mail: QueuedMail, way: Way | None) -> bool:
             return _refused(services, mail, message, error)
         return _put_off(services, mail, str(error), error.retry_after)
     services.outbox.sent(mail.mail_id)
-    log.info("mail.sent", **about, by=services.settings.user_mail.value if to_user else UserMail.SMTP.value)
+    log.info("mail.sent", **about, by=services.settings.user_mail if to_user else "smtp")
     return True
 
 
