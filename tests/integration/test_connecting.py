@@ -215,6 +215,7 @@ def test_a_refusal_at_cronofy_is_told_and_can_be_tried_again(
 
         assert "Zoom was not connected" in shown.text
         assert "Try again" in shown.text
+        hand.end()
         assert hand.done == ["conferencing.authorize_connection"]
 
 
