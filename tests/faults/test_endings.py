@@ -284,8 +284,8 @@ def test_up_reaps_what_others_leave_behind(host: Host, long: bool) -> None:
 _QUICK_TO_SUSPECT = """
 from datetime import timedelta
 from worker.host import supervisor
-supervisor.LOOK_SECONDS = 2
-supervisor.Crew({"beat": ["beat"]}, {}, timedelta(seconds=5), stale_seconds=4).run()
+supervisor.LOOK_SECONDS, supervisor.STALE_SECONDS = 2, 4
+supervisor.Crew({"beat": ["beat"]}, {}, timedelta(seconds=5)).run()
 """
 
 
