@@ -66,7 +66,7 @@ ALLOWED_SECOND, ALLOWED_MINUTE = (int(limit * SHARE) for limit in LIMITS.values(
 SEED = 20_260
 SPREAD = timedelta(hours=48)
 #: Seconds between two urgent questions, and how many are prepared: more than the sweep lasts.
-ASK_EVERY, QUESTIONS, QUICK_QUESTIONS = 0.5, 380, 40
+ASK_EVERY, QUESTIONS, QUICK_QUESTIONS = 0.5, 500, 40
 
 
 @dataclass(frozen=True, slots=True)
