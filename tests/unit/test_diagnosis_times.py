@@ -11,7 +11,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.unit.builders import labelled
-from worker.diagnosis.times import EventTime, MalformedTime, parse_event_time, parse_instant, zone
+from worker.diagnosis.times import (
+    EventTime,
+    MalformedTime,
+    parse_event_time,
+    parse_instant,
+    parse_text,
+    zone,
+)
 
 PARIS, AUCKLAND, SAO_PAULO = "Europe/Paris", "Pacific/Auckland", "America/Sao_Paulo"
 LA, BERLIN = "America/Los_Angeles", "W. Europe Standard Time"
@@ -35,6 +42,13 @@ def the_day(tzid: str) -> dict[str, str]:
 
 
 NINE, TEN = utc(2026, 11, 9, 9), utc(2026, 11, 9, 10)
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept() -> None:
+    """What an earlier test had parsed says nothing about this one."""
+    parse_text.cache_clear()
+    parse_instant.cache_clear()
 
 
 @pytest.mark.parametrize(
