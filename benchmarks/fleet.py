@@ -24,7 +24,7 @@ PER_SECOND, PER_MINUTE, SHARE = 50, 500, 0.8
 #: Processes per worker.
 PROCESSES = 4
 #: How long to wait for anything before giving up.
-PATIENCE_SECONDS = 200.0
+PATIENCE_SECONDS = 300.0
 
 
 def percentile(values: Sequence[float], percent: int) -> float:
