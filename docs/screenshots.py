@@ -131,7 +131,7 @@ def _commands(running: Stage) -> dict[str, Console]:
     settings = _settings(running)
     prints = {
         "status": status_lines(read_status(running.ledger.redis, settings)),
-        "doctor": finding_lines(examine(settings), below=False),
+        "doctor": finding_lines(examine(settings), below=True),
     }
     said = {}
     for name, lines in prints.items():

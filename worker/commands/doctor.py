@@ -48,11 +48,11 @@ def doctor(as_json: bool) -> None:
 def finding_lines(findings: Sequence[Finding], *, below: bool) -> Iterator[Line]:
     """The findings and how many are faults; the fix of each stands `below` it, or else behind it."""
     for finding in findings:
-        head = [(f"{finding.health.value:<9}", STYLES[finding.health]), (f"{finding.name:<16}", "")]
+        head = [(f"{finding.health.value:<9}", STYLES[finding.health]), (f"{finding.name:<18}", "")]
         what, fix = shown(finding.what), shown(f"-> {finding.fix}") if finding.fix else ""
         if below and fix:
             yield [*head, (what, "")]
-            yield [(" " * 25, ""), (fix, "")]
+            yield [(" " * 27, ""), (fix, "")]
         else:
             yield [*head, (f"{what} {fix}".rstrip(), "")]
     faults = sum(finding.health is Health.WRONG for finding in findings)
