@@ -62,7 +62,7 @@ def _must(fits: Callable[[str], object], reason: str) -> AfterValidator:
 
 
 def _bytes_in(text: str, altchars: bytes | None = None) -> int:
-    """How many bytes are in this base64; 0 if it is none."""
+    """How many bytes this base64 holds; 0 if the text is not base64."""
     try:
         return len(base64.b64decode(text.encode(), altchars=altchars, validate=True))
     except ValueError:

@@ -17,6 +17,8 @@ from worker.doctor.finding import Finding, Health
 from worker.ledger.layout import NewerLedger
 from worker.wording import amount
 
+#: How wide the first two columns are: what a finding is, and its name.
+STATE_WIDTH, NAME_WIDTH = 9, 18
 STYLES = {Health.OK: "green", Health.WARNING: "yellow", Health.WRONG: "red", Health.SKIPPED: "dim"}
 
 
@@ -48,11 +50,14 @@ def doctor(as_json: bool) -> None:
 def finding_lines(findings: Sequence[Finding], *, below: bool) -> Iterator[Line]:
     """The findings and how many are faults; the fix of each stands `below` it, or else behind it."""
     for finding in findings:
-        head = [(f"{finding.health.value:<9}", STYLES[finding.health]), (f"{finding.name:<18}", "")]
+        head = [
+            (f"{finding.health:<{STATE_WIDTH}}", STYLES[finding.health]),
+            (f"{finding.name:<{NAME_WIDTH}}", ""),
+        ]
         what, fix = shown(finding.what), shown(f"-> {finding.fix}") if finding.fix else ""
         if below and fix:
             yield [*head, (what, "")]
-            yield [(" " * 27, ""), (fix, "")]
+            yield [(" " * (STATE_WIDTH + NAME_WIDTH), ""), (fix, "")]
         else:
             yield [*head, (f"{what} {fix}".rstrip(), "")]
     faults = sum(finding.health is Health.WRONG for finding in findings)

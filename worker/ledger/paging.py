@@ -101,7 +101,7 @@ def newest_of_stream(
 ) -> tuple[list[T], str | None]:
     """A page of up to `most` of what `read` makes of a stream's entries (None: left out), the newest first.
 
-    Only those that fit. It begins behind the entry `after`; BadCursor if that is none.
+    Only those that fit. It begins behind the entry `after`; BadCursor if that is no entry.
     """
     if after is not None and not _ENTRY.fullmatch(after):
         raise BadCursor

@@ -32,7 +32,7 @@ class Reply:
     """One answer as a probe sees it, or why there is none."""
 
     status: int
-    #: The body as JSON; None if it is none, or is empty.
+    #: The body as JSON; None if it is empty or not JSON.
     body: Any = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     #: The call failed without an answer that says anything.

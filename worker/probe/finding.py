@@ -44,7 +44,7 @@ class Record:
         return reply.body
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        """The events of a page of Read Events; Unsettled if it is none."""
+        """The events of a page of Read Events; Unsettled if the answer is no such page."""
         events = self.json(name).get("events")
         if not isinstance(events, list):
             raise Unsettled("The answer has no list of events.")

@@ -243,7 +243,7 @@ class Board:
         return page(template, form=self._access.form(request), sent=sent, **shown)
 
     def _list(self, read: Callable[[Ledger, Mapping[str, str]], Listing]) -> Endpoint:
-        """A page of a list, by the parameters of its address; the first one if its cursor is none."""
+        """A page of a list, by the parameters of its address; the first one if its cursor is no good."""
 
         def show(ledger: Ledger, request: Request) -> Response:
             given = dict(request.query_params)
