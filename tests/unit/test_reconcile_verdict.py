@@ -377,13 +377,21 @@ def test_only_the_last_write_can_be_in_effect(
         )
 
 
-def test_without_an_address_the_outcome_alone_tells_of_the_last_resort() -> None:
+@pytest.mark.parametrize(
+    "user",
+    [
+        pytest.param(None, id="no address"),
+        pytest.param(Reader("not an address", "Dana"), id="none that takes email"),
+    ],
+)
+def test_without_an_address_the_outcome_alone_tells_of_the_last_resort(user: Reader | None) -> None:
     """There is no email, so none is named."""
     verdict = conclude(
         SUB,
         judged(tracked(writes={"integrated": INTENT, "rung:integrated": INTENT}), seen(join_url=URL)),
         NOW,
         ROOMY,
+        user=user,
     )
 
     assert (verdict.letter, "mail_id" in verdict.outcomes[0].detail) == (None, False)

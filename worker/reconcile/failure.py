@@ -1,6 +1,6 @@
 """What happens to an event whose looks fail: it is looked at again, and finally parked.
 
-docs/architecture.md has the rules and the reasons for them. At RECONCILER_MAX_ATTEMPTS a dead letter holds
+docs/design.md has the rules and the reasons for them. At RECONCILER_MAX_ATTEMPTS a dead letter holds
 the way back, and a person is notified once.
 """
 

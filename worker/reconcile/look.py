@@ -73,8 +73,6 @@ from worker.reconcile.relinks import (
     affected,
     arrived,
     chosen_by_user,
-    deliverable,
-    lately,
     plan_reconnect,
     plan_relinks,
     reader_of,
@@ -209,26 +207,10 @@ class Looker:
         account = _remember(replace(session.account, choices=choices), readings)
         address = account.email or (readings.userinfo.email if readings.userinfo else None)
         # Nothing begins or ends without a UserInfo.
-        mailed = lately(account.mailed, now, self.rules)
-        relinks = RelinkPlan(account.memo.episodes, mailed, account.connects)
+        relinks = RelinkPlan(account.memo.episodes, account.mailed, account.connects)
         if profiles:
-            events = self._affected(work)
-            episodes = [*account.memo.episodes.values(), *account.connects.values()]
-            asked = [mail_id for each in episodes for mail_id in each.mail_ids[-1:]]
-            relinks = plan_relinks(
-                account,
-                events,
-                profiles,
-                address,
-                now,
-                self.rules,
-                dry_run=self.dry_run,
-                undelivered=refused_elsewhere(self.ledger, asked, address or ""),
-                early=self.rules.early and _asks_profiles(lease),
-                wanted=_services_wanted(work),
-            )
-        can_write = address and deliverable(address) and not self.dry_run
-        user = reader_of(account, address or "") if can_write else None
+            relinks = self._plan_relinks(work, account, profiles, address)
+        user = reader_of(account, address) if address and not self.dry_run else None
         verdicts: list[Verdict] = []
         for judged in work.judged:
             write, note = writes.get(judged.key), relinks.notes.get(judged.key)
@@ -331,6 +313,28 @@ class Looker:
         ]
         found = self._of_each(work, wanting, lambda each: affected(each.diagnosed, found=True))
         return found + _affected(self._unjudged(work)) if found else []
+
+    def _plan_relinks(
+        self, work: _Work, account: Account, profiles: Profiles, address: str | None
+    ) -> RelinkPlan:
+        """What the account's user is asked to connect, at this address."""
+        asked = [
+            mail_id
+            for episode in (*account.memo.episodes.values(), *account.connects.values())
+            for mail_id in episode.mail_ids[-1:]
+        ]
+        return plan_relinks(
+            account,
+            self._affected(work),
+            profiles,
+            address,
+            work.lease.now,
+            self.rules,
+            dry_run=self.dry_run,
+            undelivered=refused_elsewhere(self.ledger, asked, address or ""),
+            early=self.rules.early and _asks_profiles(work.lease),
+            wanted=_services_wanted(work) if account.connects else (),
+        )
 
     def _of_each(self, work: _Work, events: Iterable[Judged], step: Callable[[Judged], T]) -> list[T]:
         """What the step makes of each event; one for which it fails counts as not judged."""

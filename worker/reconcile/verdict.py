@@ -49,7 +49,7 @@ from worker.ledger.records import (
 from worker.mail.letters import FallbackEmail, Reader
 from worker.reconcile.emails import meeting_of
 from worker.reconcile.observe import Readings, undecided
-from worker.reconcile.relinks import RelinkNote
+from worker.reconcile.relinks import RelinkNote, deliverable
 from worker.reconcile.update import why_not_written
 
 #: How long subscriptions count as live after the last notification about an account.
@@ -317,7 +317,7 @@ def conclude(
 ) -> Verdict:
     """The verdict on a judged event, given what became of its Update Event and its relink email.
 
-    `user` is told if the last resort was used; None if nobody can be.
+    `user` is told if the last resort was used and an email can reach them; None if nobody is to be.
     """
     diagnosis, event = judged.diagnosis, judged.event
     # Cronofy notifies us of what we merely wait for, but not of a profile connected again (reference §6b).
@@ -410,7 +410,7 @@ def _add_fallback(
     detail = {"from_profile_id": before, "to_profile_id": to, "rung": rung.value}
     if join_url:
         detail["join_url"] = join_url
-    if draft.user:
+    if draft.user and deliverable(draft.user.address):
         mail_id = detail["mail_id"] = uuid4().hex
         email = FallbackEmail(
             reader=draft.user,
