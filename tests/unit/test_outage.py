@@ -17,6 +17,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+from structlog.testing import capture_logs
 
 from worker.broker.outages import Outage, why
 
@@ -86,3 +87,21 @@ def test_an_outage_lasts_until_it_is_over() -> None:
     assert (outage.reason or "").startswith("it is a read-only replica")
     outage.over()
     assert outage.reason is None
+
+
+def test_each_reason_for_an_outage_is_logged_once() -> None:
+    """A server may come back and take no writes; in the next outage the log says so again."""
+    outage, away, full = Outage("ledger"), RedisConnectionError(), OutOfMemoryError()
+
+    with capture_logs() as lines:
+        for error in (away, full, away, full):
+            outage.began(error)
+        outage.over()
+        outage.began(full)
+
+    assert [(line["event"], line.get("says")) for line in lines] == [
+        ("redis.unavailable", "Redis does not answer"),
+        ("redis.unavailable", "Redis takes no writes: it is out of memory"),
+        ("redis.available", None),
+        ("redis.unavailable", "Redis takes no writes: it is out of memory"),
+    ]

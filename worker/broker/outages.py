@@ -22,23 +22,26 @@ def why(error: BaseException) -> str | None:
 
 
 class Outage:
-    """This process's view of one server's outage; logs its beginning and end, once each."""
+    """This process's view of one server's outage; logs each reason for it once, and its end."""
 
     def __init__(self, server: str) -> None:
         """`server` is its name in the log."""
         self._server = server
         #: Why the server is unavailable; None while it is not.
         self.reason: str | None = None
+        #: What the log was told of this outage: a server that comes back may take no writes yet.
+        self._told: set[str] = set()
 
     def began(self, error: BaseException) -> bool:
         """Whether the error means that the server is unavailable; if so, note it."""
         reason = why(error)
         if reason is None:
             return False
-        if self.reason is None:
+        if reason not in self._told:
             kind = kind_of(reason)
             says = {"says": WORDS[kind].sentence} if kind else {}
             log.warning("redis.unavailable", server=self._server, reason=reason, **says)
+        self._told.add(reason)
         self.reason = reason
         return True
 
@@ -46,6 +49,7 @@ class Outage:
         """Note that the server works."""
         if self.reason is not None:
             self.reason = None
+            self._told.clear()
             log.info("redis.available", server=self._server)
 
 
