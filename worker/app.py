@@ -58,6 +58,8 @@ class _Process:
 
     services: Services | None = None
     owner: int | None = None
+    #: The process that forked this one; None if none did.
+    parent: int | None = None
 
 
 def configure(settings: Settings) -> Application:
@@ -113,10 +115,14 @@ def _at_fork(**_: Any) -> None:
     """Leave what is there out of garbage collection, which would write to it and so copy it in each child."""
     gc.collect()
     gc.freeze()
+    _Process.parent = os.getpid()
 
 
 @worker_process_init.connect
 def _after_fork(**_: Any) -> None:
+    if _Process.parent not in (None, os.getppid()):
+        # It was killed before Celery asked Linux to kill this one with it.
+        os._exit(1)
     # A closed terminal reaches every process of its group, but the pool is to finish its tasks.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     tracing.start(current_settings())

@@ -260,6 +260,17 @@ def test_a_busy_server_does_not_keep_what_ends(host: Host, tmp_path: Path, long:
             assert [process.wait(20 + LAST) for process in processes] == [0, 0], host.log
 
 
+def test_the_pool_of_a_worker_that_is_killed_ends_with_it(host: Host) -> None:
+    """Even if its processes have only just been forked, and Linux was not yet asked to end them, too."""
+    worker = host.start(str(RECONCILER), "worker", "--concurrency", "4")
+    wait_until(lambda: len(children_of(worker.pid)) == 4, 30, 0.001, what="the pool")
+    pool = children_of(worker.pid)
+
+    worker.kill()
+
+    wait_until(lambda: not any(runs(pid) for pid in pool), 5, what="no process of the pool")
+
+
 def test_up_reaps_what_others_leave_behind(host: Host, long: bool) -> None:
     """As a container's first process it inherits the orphans: here the pool of a worker that was killed."""
     if not long:
