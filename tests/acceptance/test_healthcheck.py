@@ -82,11 +82,27 @@ def test_a_stopped_process_is_stuck_until_it_continues(host: Host, role: str) ->
     host.becomes(role, 0)
 
 
+def test_a_redis_that_takes_no_writes_fails_nothing(host: Host) -> None:
+    """Nor if both have to connect to it again meanwhile."""
+    host.redis.config_set("maxmemory", 1)
+    host.redis.client_kill_filter(_type="normal")
+
+    try:
+        stay_healthy(host)
+    finally:
+        host.redis.config_set("maxmemory", 0)
+
+
 def test_an_outage_of_redis_alone_fails_nothing(host: Host) -> None:
-    """Both stay healthy for longer than they may be silent, while no server is listening."""
+    """While no server is listening."""
     os.kill(int(dict(host.redis.info("server"))["process_id"]), signal.SIGKILL)
     wait_until(lambda: _is_away(host.redis), what="the server to be gone")
 
+    stay_healthy(host)
+
+
+def stay_healthy(host: Host) -> None:
+    """Both are healthy, for longer than they may be silent."""
     end = time.monotonic() + STALE + 2
     while time.monotonic() < end:
         assert [host.check(role)[0] for role in ROLES] == [0, 0]

@@ -15,6 +15,7 @@ import pytest
 from cryptography.fernet import Fernet
 from redis.exceptions import ConnectionError as RedisConnectionError
 from rich.console import Console
+from rich.progress import Progress
 
 from config.settings import Settings, load_settings
 from tests.waiting import wait_until
@@ -37,6 +38,11 @@ def settings(redis_url: str, prefix: str) -> Settings:
     )
 
 
+def hidden(**console: Any) -> Progress:
+    """A bar on a console that is no terminal."""
+    return Progress(console=Console(**console), disable=True)
+
+
 def line(event_id: str, summary: str = "Interview", **changes: Any) -> bytes:
     """An event to track, as a line of a file."""
     event = {"event_id": event_id, "summary": summary, "start": "2099-01-01T09:00:00Z"}
@@ -46,7 +52,7 @@ def line(event_id: str, summary: str = "Interview", **changes: Any) -> bytes:
 def imported(settings: Settings, path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, int, str]:
     """How many were imported and refused, and what was printed."""
     with path.open("rb") as lines:
-        counts = import_lines(settings, lines, TrackEvent, accept.track_all, Console(width=200))
+        counts = import_lines(settings, lines, TrackEvent, accept.track_all, hidden(width=200))
     return *counts, capsys.readouterr().out
 
 
@@ -96,7 +102,7 @@ def test_the_last_line_about_an_account_counts(settings: Settings, tmp_path: Pat
     path.write_text("".join(f"{json.dumps(each)}\n" for each in lines))
 
     with path.open("rb") as opened:
-        counts = import_lines(settings, opened, ConnectAccount, accept.connect_all, Console(stderr=True))
+        counts = import_lines(settings, opened, ConnectAccount, accept.connect_all, hidden(stderr=True))
 
     assert counts == (4, 0)
     with closing(bootstrap(settings)) as services:
@@ -117,7 +123,7 @@ def test_a_line_does_not_wait_for_the_next(settings: Settings) -> None:
 
     def take() -> None:
         with os.fdopen(reading, "rb") as lines:
-            counts.append(import_lines(settings, lines, TrackEvent, accept.track_all, Console(stderr=True)))
+            counts.append(import_lines(settings, lines, TrackEvent, accept.track_all, hidden(stderr=True)))
 
     thread = Thread(target=take)
     thread.start()
@@ -144,7 +150,7 @@ def test_what_could_not_be_stored_ends_the_import(
         raise RedisConnectionError("It is away.")
 
     with path.open("rb") as lines, pytest.raises(RedisConnectionError, match="It is away"):
-        import_lines(settings, lines, TrackEvent, take, Console(stderr=True))
+        import_lines(settings, lines, TrackEvent, take, hidden(stderr=True))
     assert len(taken) == 1
     assert 1 <= taken[0] <= AT_ONCE
     capsys.readouterr()

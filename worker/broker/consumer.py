@@ -82,10 +82,11 @@ class Consumer(consumer.Consumer):
         self.ledger_id: str | None = None
 
     def connect(self) -> Any:
-        """Connect, and wait until the server accepts writes."""
+        """Connect, and wait until the server accepts writes, reporting meanwhile."""
         connection = super().connect()
         transport = connection.transport
         while isinstance(transport, Transport) and not transport.takes_writes(connection.default_channel):
+            self._report()
             maybe_shutdown()
             sleep(PROBE_SECONDS)
         # For whoever asks workers over the broker: Celery removes the one password, but not those in here.

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import BinaryIO, TypeVar
 
 import click
-from rich.console import Console
 
 from worker.bootstrap import Services
+from worker.commands.console import progress
 from worker.commands.output import say
 from worker.commands.setup import settings_of_command
 from worker.intake import accept
@@ -43,7 +43,8 @@ def connect(file: BinaryIO) -> None:
 
 
 def _import(file: BinaryIO, model: type[P], take: Callable[[Services, Sequence[P]], object]) -> None:
-    imported, refused = import_lines(settings_of_command(), file, model, take, Console(stderr=True))
+    bar = progress("Importing, {task.fields[read]:,} lines")
+    imported, refused = import_lines(settings_of_command(), file, model, take, bar)
     say(f"{imported} imported, {refused} refused")
     if refused:
         sys.exit(1)

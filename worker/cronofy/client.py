@@ -335,9 +335,7 @@ class Session:
         TokenNeeded if only the application could: without any call if the token has lapsed.
         """
         url = address if "://" in address else self._origin + address
-        if not same_origin(url, self._origin):
-            # Never send the token to another origin, whatever an answer says.
-            raise Malformed("The next page of Read Events is on another origin.")
+        check_origin(url, self._origin)
         self._credentials = credentials = self._credentials or self._open_credentials()
         fresh = credentials.access_token is None
         while True:
@@ -448,15 +446,17 @@ def _key(item: Mapping[str, Any]) -> EventKey | None:
     return None
 
 
-def same_origin(url: str, origin: str) -> bool:
-    """Whether a URL is on this origin, and names no user: only there may a token go."""
-    here = urlsplit(origin)
-    try:
+def check_origin(url: str, origin: str) -> None:
+    """Raise Malformed unless a URL, whatever answer it comes from, is on this origin and names no user.
+
+    Only there may a token go.
+    """
+    here, place = urlsplit(origin), None
+    with suppress(ValueError):
         there = urlsplit(url)
         place = (there.scheme, there.hostname, there.port, there.username)
-    except ValueError:
-        return False
-    return place == (here.scheme, here.hostname, here.port, None)
+    if place != (here.scheme, here.hostname, here.port, None):
+        raise Malformed("Cronofy answered with an address on another origin than its API.")
 
 
 def _entry_error(entry: BatchEntry) -> CronofyError | None:

@@ -12,8 +12,7 @@ from functools import partial
 from queue import Full, Queue
 from typing import BinaryIO, TypeVar
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.progress import Progress
 
 from config.logging import configure_logging
 from config.settings import Settings
@@ -33,19 +32,19 @@ def import_lines(
     lines: BinaryIO,
     model: type[P],
     take: Callable[[Services, Sequence[P]], object],
-    console: Console,
+    progress: Progress,
 ) -> tuple[int, int]:
     """Hand every good line to `take`, in order; returns how many were imported and how many refused.
 
-    Prints the number of each refused line and the reason, without its values, on `console`. The lines are
-    read once, so they may come from a pipe. Importing twice does no harm.
+    `progress` shows how far it is, from the field `read`: above it stand the number of each refused line and
+    the reason, without its values. The lines are read once, so they may come from a pipe. Importing twice
+    does no harm.
     """
     configure_logging(settings.model_copy(update={"log_level": "warning"}))
     imported = refused = 0
-    columns = (TextColumn("Importing, {task.fields[read]:,} lines"), BarColumn(), TaskProgressColumn())
     with (
         closing(bootstrap(settings)) as services,
-        Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress,
+        progress,
         _handing_over(partial(take, services)) as hand_over,
     ):
         task = progress.add_task("", total=_size(lines), read=0)

@@ -13,7 +13,7 @@ from typing import Any
 
 from worker.bootstrap import Services
 from worker.cronofy import budget
-from worker.cronofy.client import ANY_STATUS, same_origin
+from worker.cronofy.client import ANY_STATUS, check_origin
 from worker.cronofy.errors import CronofyError, Malformed, OutOfBudget, RateLimited, ServerFault, Unreachable
 from worker.cronofy.http import Answer, Deadline, HttpClient, Spending
 from worker.cronofy.wire import object_in
@@ -120,8 +120,7 @@ class Given(Asking):
 
     def call(self, method: str, url: str, body: Mapping[str, Any] | None, cost: int) -> Answer:
         """As `Asking` says."""
-        if not same_origin(url, self.origin):
-            raise Malformed("The next page of Read Events is on another origin.")
+        check_origin(url, self.origin)
         return self._http.call(
             method,
             url,
