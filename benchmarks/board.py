@@ -39,7 +39,7 @@ from worker.ledger.dead_letters import MOST as MOST_LETTERS
 from worker.ledger.directory import hash_with
 from worker.ledger.ledger import Connecting, Credentials
 from worker.ledger.lists import lists_of
-from worker.ledger.outgoing import Outcome, OutcomeType
+from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.packing import pack_event
 from worker.ledger.records import TrackedEvent, to_ms
 from worker.web.board.urls import account_url, event_url, incident_url, letter_url

@@ -39,7 +39,7 @@ PARTS = (
     ("Redis", ("/redis/", "/hiredis/", "/ledger/ledger.py", "/ledger/keys.py", "/cronofy/budget.py")),
     (
         "records and outcomes",
-        ("/ledger/records.py", "/ledger/packing.py", "/ledger/outgoing.py", "/msgpack/"),
+        ("/ledger/records.py", "/ledger/packing.py", "/ledger/outcomes.py", "/msgpack/"),
     ),
     ("wire models", ("/pydantic", "/cronofy/wire.py", "/cronofy/client.py")),
     ("vault", ("/cryptography/", "/ledger/vault.py")),

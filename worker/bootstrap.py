@@ -28,7 +28,7 @@ from worker.ledger.connection import A_PERSONS_PATIENCE, connect_once
 from worker.ledger.dead_letters import DeadLetters
 from worker.ledger.ledger import Ledger
 from worker.ledger.opening import open_ledger
-from worker.ledger.outgoing import Outbox
+from worker.ledger.outbox import Outbox
 from worker.mail.connect_links import ConnectLinks
 from worker.mail.letters import Letterhead, Letters, TemplateFault
 from worker.mail.smtp import FileMailer, Mailer, SmtpMailer

@@ -9,7 +9,7 @@ from typing import Any
 
 from sandbox.control.control import Control
 from worker.diagnosis.model import Cause, State
-from worker.ledger.outgoing import OutcomeType
+from worker.ledger.outcomes import OutcomeType
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ from worker.host.embedded import embedded_server, free_port
 from worker.host.supervisor import Crew
 from worker.ledger.ledger import Ledger
 from worker.ledger.opening import open_ledger
-from worker.ledger.outgoing import OutcomeType
+from worker.ledger.outcomes import OutcomeType
 from worker.ledger.records import EventKey, TrackedEvent
 from worker.report.summary import read_report
 from worker.report.table import report_lines

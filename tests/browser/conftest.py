@@ -21,7 +21,7 @@ from worker.intake import accept
 from worker.intake.payloads import ConnectAccount, TrackEvent
 from worker.ledger.figures import announce
 from worker.ledger.leases import Change, Mail
-from worker.ledger.outgoing import Outcome, OutcomeType
+from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import Choice, Episode, Memo, to_ms
 
 TOKEN = "a-token-of-the-board"

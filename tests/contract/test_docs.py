@@ -43,7 +43,7 @@ from worker.intake.payloads import (
     ReceiveNotification,
     TrackEvent,
 )
-from worker.ledger.outgoing import Outcome, OutcomeType
+from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import EventKey, TrackedEvent
 from worker.reconcile.answer import recorded_answer
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.contract.documents import DOCUMENTS, ROOT, firsts, table
-from worker.ledger.outgoing import OutcomeType
+from worker.ledger.outcomes import OutcomeType
 
 
 def test_every_log_event_is_explained() -> None:

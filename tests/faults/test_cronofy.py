@@ -19,7 +19,7 @@ from tests.faults.record import Record
 from tests.faults.stage import SWEEP, Stage, staged
 from tests.faults.trouble import ROWS, Lay, Trouble, report
 from tests.integration.world import NOW, World
-from worker.ledger.outgoing import OutcomeType
+from worker.ledger.outcomes import OutcomeType
 
 FAULTS = [pytest.param(row, lay, id=f"{row.call}-{name}") for row in ROWS for name, lay in row.faults.items()]
 

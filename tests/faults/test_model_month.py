@@ -16,7 +16,7 @@ from tests.faults.record import Record
 from tests.faults.simulation import Simulation
 from worker.diagnosis.model import Rung
 from worker.diagnosis.replacement import WITHOUT_PROFILE
-from worker.ledger.outgoing import OutcomeType
+from worker.ledger.outcomes import OutcomeType
 from worker.mail.smtp import MailError
 from worker.run.deciding import SAME_PROVIDER
 

@@ -16,7 +16,7 @@ from unittest.mock import patch
 from benchmarks.report import Report
 from tests.faults.stage import Stage
 from tests.integration.world import World
-from worker.ledger.outgoing import OutcomeType
+from worker.ledger.outcomes import OutcomeType
 
 #: Applies a fault, at the sandbox or on the way to it, until the block ends.
 Lay = Callable[[Stage, World], AbstractContextManager[None]]

@@ -9,7 +9,7 @@ from typing import Any
 from worker.diagnosis.model import Cause
 from worker.ledger.leases import Lease
 from worker.ledger.ledger import Ledger
-from worker.ledger.outgoing import Outcome, OutcomeType
+from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import DATA_CENTERS, EventKey, Stored, TrackedEvent, to_ms
 
 LONG, SHORT = timedelta(minutes=1), timedelta(milliseconds=40)

@@ -21,7 +21,8 @@ from worker.ledger.figures import announce
 from worker.ledger.leases import Change, Mail
 from worker.ledger.ledger import Connecting, Credentials, Ledger
 from worker.ledger.opening import open_ledger
-from worker.ledger.outgoing import Outbox, Outcome, OutcomeType
+from worker.ledger.outbox import Outbox
+from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.packing import pack_event
 from worker.ledger.paging import PART
 from worker.ledger.records import Choice, Episode, Memo, to_ms

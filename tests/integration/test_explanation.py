@@ -18,7 +18,7 @@ from worker.explain.chronicle import following
 from worker.explain.explanation import NotTracked, ask
 from worker.intake import accept
 from worker.intake.payloads import ConnectAccount
-from worker.ledger.outgoing import Outcome, OutcomeType
+from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import EventKey, Obstacle
 from worker.run.delivery import send_mails
 

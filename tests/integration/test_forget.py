@@ -23,7 +23,7 @@ from worker.intake.payloads import AccountOnly, ConnectAccount
 from worker.ledger.dead_letters import DeadLetter
 from worker.ledger.leases import Change, EventChange, Mail
 from worker.ledger.ledger import Connecting, Credentials
-from worker.ledger.outgoing import Outcome, OutcomeType
+from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import Episode, Memo, to_ms
 from worker.run import delivery
 

@@ -10,7 +10,8 @@ from tests.integration.ledgers import LONG, an_event, claim, dump, later, outcom
 from worker.diagnosis.model import Cause
 from worker.ledger.leases import Change, Committed, EventChange, Lease, LeaseLost, Mail
 from worker.ledger.ledger import Connecting, Credentials, Ledger
-from worker.ledger.outgoing import Outbox, Outcome, OutcomeType
+from worker.ledger.outbox import Outbox
+from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import Episode, EventKey, LastRead, Memo
 
 SUB = "acc_who_leaves"

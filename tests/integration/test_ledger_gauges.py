@@ -19,7 +19,7 @@ from worker.intake.acknowledge import acknowledge, withdraw
 from worker.ledger.leases import Change, EventChange, Lease
 from worker.ledger.ledger import Connecting, Credentials, Ledger
 from worker.ledger.lists import names_of
-from worker.ledger.outgoing import OutcomeType
+from worker.ledger.outcomes import OutcomeType
 from worker.ledger.packing import CAUSES
 from worker.ledger.records import EventKey, TrackedEvent, from_ms, to_ms
 from worker.ledger.vault import Vault

@@ -27,7 +27,7 @@ from tests.integration.ledgers import (
 from tests.waiting import wait_until
 from worker.ledger.leases import Change, EventChange, Held, Lease, LeaseLost, Mail
 from worker.ledger.ledger import Ledger
-from worker.ledger.outgoing import OutcomeType
+from worker.ledger.outcomes import OutcomeType
 from worker.ledger.packing import pack_notice
 from worker.ledger.records import EventKey, Memo
 

@@ -12,11 +12,11 @@ from redis import Redis
 
 from tests.integration.ledgers import an_event, claim, dump, outcome, outcome_count
 from tests.waiting import wait_until
-from worker.ledger import outgoing
 from worker.ledger.dead_letters import DeadLetter, KeptLetter
 from worker.ledger.leases import Change, EventChange, Mail
 from worker.ledger.ledger import Connecting, Credentials, Ledger
-from worker.ledger.outgoing import Outbox, OutcomeType
+from worker.ledger.outbox import Outbox
+from worker.ledger.outcomes import OutcomeType
 from worker.ledger.vault import Vault, VaultError
 
 SECRET = "planted-secret-token"
@@ -63,7 +63,7 @@ def test_an_unsent_email_is_claimed_again(
     outbox.later("m2", timedelta(hours=1))
     put(ledger, "m1")
     if how == "its sender died":
-        monkeypatch.setattr(outgoing, "SEND_LEASE", timedelta(milliseconds=30))
+        monkeypatch.setattr("worker.ledger.outbox.SEND_LEASE", timedelta(milliseconds=30))
     outbox.take()
     if how == "put off":
         outbox.later("m1", timedelta(milliseconds=30))

@@ -16,7 +16,7 @@ from tests.integration.ledgers import LONG, an_event, claim
 from worker.ledger.leases import Change, Lease
 from worker.ledger.ledger import Connecting, Credentials, Ledger
 from worker.ledger.opening import connect_redis
-from worker.ledger.outgoing import Outcome, OutcomeType
+from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import AccessToken
 from worker.ledger.vault import Vault
 

@@ -15,7 +15,7 @@ from redis import Redis
 from tests.integration.world import NOW, Begin, World
 from tests.waiting import wait_until
 from worker.ledger.ledger import Ledger
-from worker.ledger.outgoing import QueuedMail
+from worker.ledger.outbox import QueuedMail
 from worker.ledger.records import EventKey
 from worker.ledger.reseal import reseal
 from worker.ledger.vault import Vault

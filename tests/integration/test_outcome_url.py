@@ -23,7 +23,7 @@ from worker.bootstrap import Services, bootstrap
 from worker.cli import main
 from worker.intake import accept
 from worker.intake.payloads import AccountOnly
-from worker.ledger.outgoing import Outcome, OutcomeType
+from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.run import delivery
 from worker.run.delivery import post_outcomes
 

@@ -16,7 +16,7 @@ from tests.faults.server import Server, running_server
 from tests.integration.ledgers import NOW
 from tests.waiting import wait_until
 from worker.diagnosis.model import Cause
-from worker.ledger.outgoing import Outcome, OutcomeType
+from worker.ledger.outcomes import Outcome, OutcomeType
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from tests.integration.ledgers import an_event, claim, outcome
 from worker.ledger.leases import Change
 from worker.ledger.ledger import Ledger
-from worker.ledger.outgoing import OutcomeStream
+from worker.ledger.outcomes import OutcomeStream
 from worker.run.delivery import DELIVERY_SECONDS, deliver_outcomes
 
 

@@ -28,7 +28,7 @@ from worker.ledger import reseal as resealing
 from worker.ledger.dead_letters import DeadLetter
 from worker.ledger.leases import Change, EventChange, Mail
 from worker.ledger.ledger import Connecting, Credentials, Ledger
-from worker.ledger.outgoing import Outbox
+from worker.ledger.outbox import Outbox
 from worker.ledger.packing import pack_channel
 from worker.ledger.records import EventKey, NotificationChannel
 from worker.ledger.vault import Vault, VaultError

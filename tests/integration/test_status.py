@@ -19,7 +19,8 @@ from worker.diagnosis.model import Cause
 from worker.ledger.figures import announce
 from worker.ledger.leases import Change, EventChange, Mail
 from worker.ledger.ledger import Ledger
-from worker.ledger.outgoing import Outbox, OutcomeType
+from worker.ledger.outbox import Outbox
+from worker.ledger.outcomes import OutcomeType
 from worker.ledger.records import EventKey, to_ms
 from worker.status.snapshot import read_status
 

@@ -19,7 +19,7 @@ from worker.bootstrap import Services, bootstrap
 from worker.cronofy.signature import signature_of
 from worker.intake import accept
 from worker.intake.payloads import ConnectAccount, ReceiveNotification, TrackEvent
-from worker.ledger.outgoing import QueuedMail
+from worker.ledger.outbox import QueuedMail
 from worker.ledger.records import EventKey, Stored
 from worker.reconcile.answer import Explained
 from worker.run import looks

@@ -26,7 +26,7 @@ from tests.unit.builders import (
 )
 from worker.diagnosis.causes import diagnose
 from worker.diagnosis.model import Chosen, Observation, Profiles, Remedy
-from worker.ledger.outgoing import Outcome
+from worker.ledger.outcomes import Outcome
 from worker.ledger.packing import PACKED_PARTS, unpack_account
 from worker.ledger.records import Account, Episode, Obstacle, TrackedEvent, to_ms
 from worker.mail.letters import RelinkEmail

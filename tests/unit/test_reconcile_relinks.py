@@ -31,7 +31,7 @@ from tests.unit.builders import (
     userinfo,
 )
 from worker.diagnosis.model import Cause, Profile, Profiles
-from worker.ledger.outgoing import Outcome, OutcomeType
+from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import Account, Episode, Mailed, Memo, TrackedEvent, to_ms
 from worker.mail.letters import RelinkEmail
 from worker.reconcile.relinks import RelinkPlan, RelinkRules, affected, plan_relinks, reconnected

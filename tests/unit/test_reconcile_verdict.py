@@ -35,7 +35,7 @@ from tests.unit.builders import (
 )
 from worker.diagnosis.model import Cause, Missing, Profiles, Remedy, Rung, Unauthorized
 from worker.ledger.leases import Lease
-from worker.ledger.outgoing import Outcome, OutcomeType
+from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import HISTORY_LENGTH, Account, TrackedEvent, Write, from_ms, to_ms
 from worker.mail.letters import Reader
 from worker.reconcile.failure import unread

@@ -22,7 +22,7 @@ from worker.commands.setup import check_ids, confirm, list_by_default
 from worker.diagnosis.times import parse_instant
 from worker.ledger.connection import refusal
 from worker.ledger.ledger import Ledger
-from worker.ledger.outgoing import OutcomeStream
+from worker.ledger.outcomes import OutcomeStream
 from worker.wording import amount, second
 
 #: How often to look for new outcomes, and how many are read at once.

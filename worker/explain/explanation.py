@@ -18,7 +18,7 @@ from worker.explain.suggestions import Ids, nearest
 from worker.ledger.ledger import Ledger
 from worker.ledger.lookup import is_known
 from worker.ledger.opening import keyless_ledger
-from worker.ledger.outgoing import Outbox
+from worker.ledger.outbox import Outbox
 from worker.ledger.records import Episode, EventKey, Stored, from_ms
 from worker.reconcile.answer import Explained, recorded_answer
 from worker.wording import line, second, utc

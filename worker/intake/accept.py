@@ -33,7 +33,7 @@ from worker.intake.push_notifications import (
 )
 from worker.ledger.ledger import REPLAYED_AFTER, Connecting, Credentials
 from worker.ledger.lookup import events_of
-from worker.ledger.outgoing import erasure_requested
+from worker.ledger.outcomes import erasure_requested
 from worker.ledger.packing import pack_notice
 from worker.ledger.records import EventKey, TrackedEvent, to_ms
 from worker.ledger.vault import VaultError

@@ -18,7 +18,7 @@ from worker.ledger.dead_letters import HEAD
 from worker.ledger.leases import Lease
 from worker.ledger.ledger import Ledger
 from worker.ledger.lookup import events_of, results
-from worker.ledger.outgoing import Outcome
+from worker.ledger.outcomes import Outcome
 
 #: How long to search the results, which last ten minutes anyway.
 LONGEST_SEARCH = 10.0

@@ -17,7 +17,7 @@ from worker.diagnosis.model import Cause
 from worker.ledger.connection import server_time
 from worker.ledger.dead_letters import DeadLetter
 from worker.ledger.keys import Keys, Scripts
-from worker.ledger.outgoing import Outcome, OutcomeType
+from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.packing import Damaged, pack_event, stored_as, unpack_acknowledgement
 from worker.ledger.records import (
     FLEET,

@@ -26,7 +26,7 @@ from worker.ledger.keys import Keys, Scripts
 from worker.ledger.leases import Change, Committed, EventChange, Held, Lease, LeaseLost, Mail, Wakeups
 from worker.ledger.lists import Lists, lists_of
 from worker.ledger.mails import Mails
-from worker.ledger.outgoing import Outcome, OutcomeStream, OutcomeType, erasure_requested, typed
+from worker.ledger.outcomes import Outcome, OutcomeStream, OutcomeType, erasure_requested, typed
 from worker.ledger.packing import (
     PACKED_PARTS,
     fingerprint,

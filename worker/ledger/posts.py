@@ -20,7 +20,7 @@ from redis import Redis
 
 from worker.ledger.connection import server_time
 from worker.ledger.keys import Keys
-from worker.ledger.outgoing import READ_AT_A_TIME, OutcomeStream
+from worker.ledger.outcomes import READ_AT_A_TIME, OutcomeStream
 from worker.ledger.paging import place_in_stream
 from worker.ledger.records import from_ms, to_ms
 

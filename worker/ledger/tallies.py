@@ -27,7 +27,7 @@ from redis import Redis
 
 from worker.diagnosis.model import Cause, Remedy, Rung, State
 from worker.ledger.keys import Keys
-from worker.ledger.outgoing import OutcomeType
+from worker.ledger.outcomes import OutcomeType
 from worker.ledger.packing import CAUSES
 from worker.ledger.paging import of_each
 from worker.ledger.records import TrackedEvent, to_ms

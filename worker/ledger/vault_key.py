@@ -10,8 +10,6 @@ from cryptography.exceptions import InvalidTag
 from cryptography.fernet import Fernet, InvalidToken
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
-from worker.ledger.vault import BOUND
-
 
 class VaultKey:
     """A Fernet key, and the keys derived from it: each use needs its own."""
@@ -25,13 +23,14 @@ class VaultKey:
     def _derived(self, use: bytes) -> bytes:
         return hmac.digest(self._secret, use, "sha256")
 
-    def mark(self, place: Sequence[str]) -> int:
-        """What stands for a place in the token's time."""
+    def hash_of(self, place: Sequence[str]) -> int:
+        """A keyed hash of a place, in 64 bits."""
         named = json.dumps(list(place)).encode()
-        return int.from_bytes(hmac.digest(self._marks, named, "sha256")[:8]) | BOUND
+        return int.from_bytes(hmac.digest(self._marks, named, "sha256")[:8])
 
-    def seal(self, plain: bytes, place: Sequence[str]) -> bytes:
-        return self._fernet.encrypt_at_time(plain, self.mark(place))
+    def seal(self, plain: bytes, mark: int) -> bytes:
+        """Encrypt with this mark in place of a time."""
+        return self._fernet.encrypt_at_time(plain, mark)
 
     def open(self, sealed: bytes) -> bytes:
         """Decrypt what this key sealed, whatever the place."""

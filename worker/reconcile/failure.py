@@ -23,7 +23,7 @@ from worker.diagnosis.schedule import is_due, retry_look
 from worker.ledger.dead_letters import DeadLetter
 from worker.ledger.leases import EventChange, Lease, LeaseLost
 from worker.ledger.ledger import Ledger
-from worker.ledger.outgoing import Outcome, OutcomeType
+from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.packing import Damaged
 from worker.ledger.records import (
     FAILING,

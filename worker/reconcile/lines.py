@@ -8,7 +8,7 @@ import structlog
 
 from worker.cronofy.errors import PUT_OFF, CronofyError
 from worker.ledger.leases import Committed
-from worker.ledger.outgoing import Outcome
+from worker.ledger.outcomes import Outcome
 from worker.ledger.records import EventKey, from_ms
 from worker.reconcile.failure import Failure
 from worker.reconcile.verdict import Verdict

@@ -33,7 +33,8 @@ from worker.diagnosis.model import (
 from worker.diagnosis.schedule import is_at_hand
 from worker.ledger.leases import Change, EventChange, Lease, LeaseLost
 from worker.ledger.ledger import Ledger
-from worker.ledger.outgoing import Outcome, OutcomeType, refused_elsewhere
+from worker.ledger.outbox import refused_elsewhere
+from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import Account, EventKey, Obstacle, Stored, to_ms
 from worker.reconcile.channel_check import Channels
 from worker.reconcile.emails import Emails

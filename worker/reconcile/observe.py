@@ -21,7 +21,7 @@ from worker.cronofy.errors import ACCOUNT_REFUSED, CronofyError
 from worker.cronofy.wire import UserInfo, read_sighting
 from worker.diagnosis.model import Cause, Missing, Profiles, Seen
 from worker.ledger.leases import Lease
-from worker.ledger.outgoing import Outcome, OutcomeType
+from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import AccessToken, EventKey, LastRead, Memo, TrackedEvent, from_ms, to_ms
 from worker.reconcile.episodes import is_postponed, next_reminder
 from worker.reconcile.relinks import RelinkRules

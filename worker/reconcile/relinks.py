@@ -19,7 +19,7 @@ from uuid import uuid4
 from worker.addresses import address as mail_address
 from worker.diagnosis.causes import INDIRECT
 from worker.diagnosis.model import Cause, Profile, Profiles
-from worker.ledger.outgoing import Outcome, OutcomeType
+from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.records import (
     Account,
     Choice,

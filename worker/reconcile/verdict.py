@@ -30,7 +30,7 @@ from worker.diagnosis.model import (
 )
 from worker.diagnosis.schedule import HELD, held_look, is_report, next_look, next_pause, retry_look
 from worker.ledger.leases import EventChange, Lease
-from worker.ledger.outgoing import Outcome, OutcomeType
+from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.ledger.packing import unpack_notice
 from worker.ledger.records import (
     DELAYED,

@@ -13,7 +13,8 @@ import structlog
 
 from config.settings import require_outgoing
 from worker.bootstrap import Services
-from worker.ledger.outgoing import Outcome, OutcomeStream, OutcomeType, QueuedMail
+from worker.ledger.outbox import QueuedMail
+from worker.ledger.outcomes import Outcome, OutcomeStream, OutcomeType
 from worker.ledger.posts import Post, Posts
 from worker.ledger.records import to_ms
 from worker.ledger.refusals import masked

@@ -13,7 +13,7 @@ import structlog
 from worker.bootstrap import Services
 from worker.ledger.incidents import Incident
 from worker.ledger.leases import Mail
-from worker.ledger.outgoing import Outcome, OutcomeType
+from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.mail.compose import LISTED_AFFECTED, Affected, IncidentEmail, RemovedProfile
 from worker.mail.decision_links import decision_url
 from worker.run.incidents import Figures, affected, figures, members, removed_profiles

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from config.settings import SettingsError
-from worker.ledger.outgoing import OutcomeType
+from worker.ledger.outcomes import OutcomeType
 from worker.ledger.packing import fingerprint
 from worker.ledger.records import FLEET
 from worker.mail.advice import WAITING, advice_on, headline

@@ -24,7 +24,7 @@ from starlette.routing import Route
 from config.settings import Settings
 from worker.diagnosis.model import Cause
 from worker.ledger.connection import kind_of, refusal
-from worker.ledger.outgoing import OutcomeType
+from worker.ledger.outcomes import OutcomeType
 from worker.ledger.tallies import CALL, LOOKS, SETTLES, Done, Link
 from worker.report.summary import Report, last_days, read_report
 from worker.status.snapshot import Status, read_status

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from worker.ledger.ledger import Ledger
-from worker.ledger.outgoing import OutcomeType
+from worker.ledger.outcomes import OutcomeType
 from worker.ledger.records import EventKey
 from worker.web.board.events import CAUSES
 from worker.web.board.listing import LISTED, Cell, Filter, Listing, Table, To, asked_of, to_account, to_event
