@@ -39,6 +39,7 @@ from worker.reconcile.relinks import (
     lately,
     plan_reconnect,
     plan_relinks,
+    reconnected,
 )
 
 ASKS = replace(POLICY, connect=True)
@@ -86,6 +87,7 @@ class Looks:
             self.account.email,
             now,
             self.rules,
+            back=reconnected(self.account.memo, profiles),
             dry_run=False,
             wanted=wanted,
         )

@@ -105,6 +105,7 @@ def plan(
         address,
         now,
         rules,
+        back=reconnected(account.memo, profiles),
         dry_run=dry_run,
         undelivered=undelivered,
         early=early,

@@ -210,7 +210,7 @@ class Looker:
         # Nothing begins or ends without a UserInfo.
         relinks = RelinkPlan(account.memo.episodes, account.mailed, account.connects)
         if profiles:
-            relinks = self._plan_relinks(work, account, profiles, address)
+            relinks = self._plan_relinks(work, account, profiles, address, back)
         user = reader_of(account, address) if address and not self.dry_run else None
         verdicts: list[Verdict] = []
         for judged in work.judged:
@@ -316,9 +316,9 @@ class Looker:
         return found + _affected(self._unjudged(work)) if found else []
 
     def _plan_relinks(
-        self, work: _Work, account: Account, profiles: Profiles, address: str | None
+        self, work: _Work, account: Account, profiles: Profiles, address: str | None, back: frozenset[str]
     ) -> RelinkPlan:
-        """What the account's user is asked to connect, at this address."""
+        """What the account's user is asked to connect, at this address, now that these profiles are back."""
         asked = [
             mail_id
             for episode in (*account.memo.episodes.values(), *account.connects.values())
@@ -331,6 +331,7 @@ class Looker:
             address,
             work.lease.now,
             self.rules,
+            back=back,
             dry_run=self.dry_run,
             undelivered=refused_elsewhere(self.ledger, asked, address or ""),
             early=self.rules.early and _asks_profiles(work.lease),

@@ -199,6 +199,7 @@ def plan_relinks(
     now: datetime,
     rules: RelinkRules,
     *,
+    back: Collection[str],
     dry_run: bool,
     undelivered: Collection[str] = (),
     early: bool = False,
@@ -206,9 +207,10 @@ def plan_relinks(
 ) -> RelinkPlan:
     """Decide on emails and episodes once the events are judged.
 
-    `events`: all of the account's pending ones. `address`: the user's, if known. `undelivered`: emails that
-    another address refused for good. `early`: also about a conferencing profile for which no event waits yet.
-    `wanted`: the keys of connect episodes that events still need.
+    `events`: all of the account's pending ones. `address`: the user's, if known. `back`: the profiles that
+    are `reconnected`. `undelivered`: emails that another address refused for good. `early`: also about a
+    conferencing profile for which no event waits yet. `wanted`: the keys of connect episodes that events
+    still need.
     """
     episodes, connects = dict(account.memo.episodes), dict(account.connects)
     new = arrived(connects, profiles)
@@ -220,7 +222,7 @@ def plan_relinks(
     mailed = lately(replace(account.mailed, over={**account.mailed.over, **ended}), now, rules)
     draft = _Draft(account, address, now, rules, undelivered, list(mailed.sent))
     for kind, keys, begun in (
-        (OutcomeType.RELINKED, sorted(reconnected(account.memo, profiles)), account.memo.episodes),
+        (OutcomeType.RELINKED, sorted(back), account.memo.episodes),
         (OutcomeType.CONNECTED, [key for key in sorted(new) if key not in wanted], account.connects),
     ):
         for key in keys:
