@@ -45,7 +45,7 @@ def explain(_: Task[..., Any], services: Services, event: OneEvent) -> dict[str,
 def choose_profile(_: Task[..., Any], services: Services, choice: ChooseProfile) -> dict[str, Any]:
     """Keep a person's choice of what takes the place of a removed profile, and carry it out."""
     by = choice.by or choices.SOMEONE
-    wanted = choices.Wanted(choice.sub, choice.profile_id, choice.to_profile_id, choice.event, by)
+    wanted = choices.WantedChoice(choice.sub, choice.profile_id, choice.to_profile_id, choice.event, by)
     answer = choices.choose_profile(services, wanted)
     wake_outgoing()
     return answer

@@ -209,7 +209,7 @@ class Callers:
     def choose(self, sub: str, profile_id: str, to: str) -> None:
         """A person decides what takes the place of a profile; the worker may die doing it."""
         with suppress(Death):
-            choices.choose_profile(self.simulation.services, choices.Wanted(sub, profile_id, to))
+            choices.choose_profile(self.simulation.services, choices.WantedChoice(sub, profile_id, to))
         self.invariants.chosen(sub)
 
     def decide(self, to: str | None) -> None:

@@ -30,7 +30,7 @@ def choose(world: World, to: str | None = THIRD, event_id: str | None = None) ->
     """What the task answers."""
     event = (world.calendar_id, event_id) if event_id else None
     return choices.choose_profile(
-        world.services, choices.Wanted(world.sub, world.profiles[0], to, event, "Dana")
+        world.services, choices.WantedChoice(world.sub, world.profiles[0], to, event, "Dana")
     )
 
 

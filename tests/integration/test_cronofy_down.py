@@ -7,7 +7,7 @@ import pytest
 from tests.integration.world import Begin, World
 from worker.mail.compose import read_back
 from worker.run import looks
-from worker.ways.notify import notice_of
+from worker.ways.notify import message_of
 
 OVER = "Over: nobody has to help any more with 40 meetings."
 
@@ -161,7 +161,7 @@ def test_other_places_are_told_in_fitting_words(kind: str, opened: str, over: st
     detail = {"incident": "i1", "reason": kind, "provider_name": None, **counts}
 
     bodies = [
-        notice_of({"type": f"incident_{word}", "detail": detail}, None).body for word in ("opened", "closed")
+        message_of({"type": f"incident_{word}", "detail": detail}, None).body for word in ("opened", "closed")
     ]
 
     assert [body.splitlines()[0] for body in bodies] == [opened, over]

@@ -18,7 +18,7 @@ from tests.integration.ledgers import dump
 from tests.integration.world import Begin, World
 from tests.receivers import SECRET, Receiver, receiving
 from tests.waiting import wait_until
-from worker.ledger.reseal import Kind, sealed_values
+from worker.ledger.reseal import SealedKind, sealed_values
 from worker.ledger.vault import Fit
 from worker.run import delivery
 from worker.run.delivery import send_mails
@@ -246,7 +246,7 @@ def test_no_link_is_in_redis_in_clear_and_all_of_a_letter_is_resealed(
     """What it was composed of is sealed beside it, and for its place."""
     world = asked(begin, running, **by_url(receiver))
     ledger = world.services.ledger
-    [mails] = [step for step in sealed_values(ledger) if step and step[0].kind is Kind.MAILS]
+    [mails] = [step for step in sealed_values(ledger) if step and step[0].kind is SealedKind.MAILS]
     assert set(mails[0].values) == {"message", "parts"}
     assert mails[0].fit(ledger) is Fit.CURRENT
 

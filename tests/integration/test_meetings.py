@@ -12,16 +12,16 @@ from worker.diagnosis.model import Cause
 from worker.intake import accept
 from worker.intake.payloads import AccountOnly, OneEvent
 from worker.ledger.records import from_ms, to_ms
-from worker.ledger.tallies import Done, Link, Meeting, number_of, read_days
+from worker.ledger.tallies import CountedMeeting, Done, Link, number_of, read_days
 
-GENERATING = Meeting(Link.WITH, Cause.GENERATING, Done.NOTHING, "zoom")
+GENERATING = CountedMeeting(Link.WITH, Cause.GENERATING, Done.NOTHING, "zoom")
 
 
-def counted(world: World) -> dict[tuple[Meeting, int], int]:
+def counted(world: World) -> dict[tuple[CountedMeeting, int], int]:
     """How many meetings were counted, by how they began and in how many days from today."""
     ledger, today = world.services.ledger, datetime.now(UTC).date()
     days = read_days(ledger.redis, ledger.keys, today - timedelta(days=3), today + timedelta(days=10))
-    found: Counter[tuple[Meeting, int]] = Counter()
+    found: Counter[tuple[CountedMeeting, int]] = Counter()
     for day in days:
         for meeting, number in day.meetings.items():
             found[meeting, (day.date - today).days] += number
@@ -180,7 +180,7 @@ def test_events_of_a_lost_account_are_counted_without_until_it_is_back(begin: Be
     world.control.revoke_refresh_token(world.sub)
     world.control.expire_access_token(world.sub)
     world.look()
-    lost = Meeting(Link.WITHOUT, Cause.ACCOUNT_UNAUTHORIZED, Done.NOTHING, "zoom")
+    lost = CountedMeeting(Link.WITHOUT, Cause.ACCOUNT_UNAUTHORIZED, Done.NOTHING, "zoom")
     assert counted(world) == {(lost, ahead(24)): 1}
 
     world.control.authorize(world.sub)
@@ -204,8 +204,8 @@ def test_what_we_did_is_counted(begin: Begin) -> None:
     assign(world, "back")
 
     assert counted(world) == {
-        (Meeting(Link.WITH, Cause.PROFILE_REMOVED, Done.REASSIGNED, "zoom"), ahead(48)): 1,
-        (Meeting(Link.WITH, Cause.CREDENTIALS_EXPIRED, Done.RELINKED, "zoom"), ahead(48)): 1,
+        (CountedMeeting(Link.WITH, Cause.PROFILE_REMOVED, Done.REASSIGNED, "zoom"), ahead(48)): 1,
+        (CountedMeeting(Link.WITH, Cause.CREDENTIALS_EXPIRED, Done.RELINKED, "zoom"), ahead(48)): 1,
     }
 
 

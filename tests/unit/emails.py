@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 
 from worker.diagnosis.model import Cause
 from worker.mail.compose import (
-    Affected,
+    AffectedEvent,
     Candidate,
     Envelope,
     IncidentEmail,
@@ -55,7 +55,7 @@ FALLBACK = FallbackEmail(
     join_url="https://meet.example.com/a2b3",
 )
 OPENED = datetime(2026, 11, 30, 8, 0, tzinfo=UTC)
-AFFECTED = Affected(
+AFFECTED = AffectedEvent(
     meeting=WEEKLY,
     sub="acc_1",
     account_email="dana@example.org",

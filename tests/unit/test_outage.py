@@ -19,7 +19,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from structlog.testing import capture_logs
 
-from worker.broker.outages import Outage, why
+from worker.broker.outages import ServerOutage, why
 
 BY_THE_BROKER = OperationalError("x")
 BY_THE_BROKER.__cause__ = ReadOnlyError("x")
@@ -71,7 +71,7 @@ def test_an_unavailable_server_is_distinguished_from_our_errors(error: Exception
 )
 def test_our_own_error_is_not_an_outage(error: Exception) -> None:
     """What would fail again is not waited for."""
-    outage = Outage("ledger")
+    outage = ServerOutage("ledger")
 
     assert why(error) is None
     assert not outage.began(error)
@@ -80,7 +80,7 @@ def test_our_own_error_is_not_an_outage(error: Exception) -> None:
 
 def test_an_outage_lasts_until_it_is_over() -> None:
     """The latest reason counts."""
-    outage = Outage("ledger")
+    outage = ServerOutage("ledger")
 
     assert outage.began(RedisConnectionError())
     assert outage.began(ReadOnlyError())
@@ -91,7 +91,7 @@ def test_an_outage_lasts_until_it_is_over() -> None:
 
 def test_each_reason_for_an_outage_is_logged_once() -> None:
     """A server may come back and take no writes; in the next outage the log says so again."""
-    outage, away, full = Outage("ledger"), RedisConnectionError(), OutOfMemoryError()
+    outage, away, full = ServerOutage("ledger"), RedisConnectionError(), OutOfMemoryError()
 
     with capture_logs() as lines:
         for error in (away, full, away, full):

@@ -21,7 +21,7 @@ def why(error: BaseException) -> str | None:
     return refusal(error)
 
 
-class Outage:
+class ServerOutage:
     """This process's view of one server's outage; logs each reason for it once, and its end."""
 
     def __init__(self, server: str) -> None:
@@ -54,5 +54,5 @@ class Outage:
 
 
 #: These may be one server.
-LEDGER: Final = Outage("ledger")
-BROKER: Final = Outage("broker")
+LEDGER: Final = ServerOutage("ledger")
+BROKER: Final = ServerOutage("broker")

@@ -15,7 +15,7 @@ from worker.commands.console import say_table
 from worker.commands.incidents import choose_for_incident
 from worker.commands.output import json_text, say, say_some
 from worker.commands.setup import settings_of_command, user_of_machine
-from worker.run.choices import Options, Refused, Wanted, choose_profile, options
+from worker.run.choices import ChoiceRefused, Options, WantedChoice, choose_profile, options
 from worker.wording import amount, utc
 
 #: How many of the events are shown.
@@ -67,12 +67,12 @@ def choose(
         if not to and not withdraw:
             try:
                 found = options(services, sub, profile)
-            except Refused as refused:
+            except ChoiceRefused as refused:
                 say(refused.reason, err=True)
                 sys.exit(1)
             _show_options(found, sub, profile, as_json=as_json)
             return
-        result = choose_profile(services, Wanted(sub, profile, to, event, by or user_of_machine()))
+        result = choose_profile(services, WantedChoice(sub, profile, to, event, by or user_of_machine()))
     if as_json:
         click.echo(json_text(result, indent=2))
     else:

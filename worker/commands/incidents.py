@@ -16,7 +16,7 @@ from worker.ledger.incidents import Incident
 from worker.mail.advice import headline
 from worker.mail.compose import Candidate, RemovedProfile
 from worker.run.deciding import NOT_OPEN, Plan, carry_out, plan_for
-from worker.run.incidents import Figures, figures
+from worker.run.incidents import IncidentSize, figures
 from worker.wording import amount, provider, utc
 
 #: How many lines of each kind are shown.
@@ -44,7 +44,7 @@ def incidents(as_json: bool) -> None:
         say("None.")
 
 
-def _as_json(incident: Incident, size: Figures) -> dict[str, Any]:
+def _as_json(incident: Incident, size: IncidentSize) -> dict[str, Any]:
     return {
         "id": incident.incident_id,
         "cause": incident.cause.value if incident.cause else None,

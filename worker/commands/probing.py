@@ -20,7 +20,7 @@ from worker.cronofy.errors import CronofyError
 from worker.cronofy.http import HttpClient
 from worker.ledger.lookup import is_known
 from worker.ledger.records import DATA_CENTERS
-from worker.probe.asking import Asking, Given, Stored
+from worker.probe.asking import Asking, Given, WithLedger
 from worker.probe.own_event import DAYS_AHEAD, SUMMARY, OwnEvent
 from worker.probe.report import show
 from worker.probe.survey import CannotProbe, Survey, open_account, survey_event, survey_reads
@@ -127,7 +127,7 @@ def _stored(settings: Settings, sub: str) -> Asking:
     if reason:
         services.close()
         raise CannotProbe(reason)
-    return Stored(services, sub)
+    return WithLedger(services, sub)
 
 
 def _given(settings: Settings, file: TextIO, data_center: str) -> Asking:

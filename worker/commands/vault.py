@@ -13,7 +13,7 @@ from worker.cronofy.callbacks import Callbacks
 from worker.ledger.ledger import Ledger
 from worker.ledger.lookup import SCANNED_AT_A_TIME
 from worker.ledger.opening import open_ledger
-from worker.ledger.reseal import Kind, Sealed
+from worker.ledger.reseal import Sealed, SealedKind
 from worker.ledger.reseal import reseal as reseal_all
 from worker.wording import amount
 
@@ -35,14 +35,18 @@ def reseal(as_json: bool) -> None:
         def advance(step: list[Sealed]) -> None:
             nonlocal seen, channels
             seen += len(step)
-            accounts = [each.name for each in step if each.kind is Kind.CREDENTIALS]
+            accounts = [each.name for each in step if each.kind is SealedKind.CREDENTIALS]
             if callbacks:
                 channels += sum(_moves(ledger, callbacks, sub) for sub in accounts)
             bar.update(task, advance=SCANNED_AT_A_TIME, seen=seen)
 
         done = reseal_all(ledger, settings.lease, advance)
     shut, busy = done.pop("shut", 0), done.pop("busy", 0)
-    counts = {kind.value: done[kind] for kind in Kind} | {"channels": channels, "shut": shut, "busy": busy}
+    counts = {kind.value: done[kind] for kind in SealedKind} | {
+        "channels": channels,
+        "shut": shut,
+        "busy": busy,
+    }
     if as_json:
         click.echo(json_text(counts, indent=2))
     else:

@@ -37,7 +37,7 @@ STEP = 500
 PAUSE_SECONDS = 0.2
 
 
-class Kind(StrEnum):
+class SealedKind(StrEnum):
     #: The ledger's own keys, by their names.
     TOMBSTONES = "tombstones"
     ROOMS = "rooms"
@@ -51,7 +51,7 @@ class Kind(StrEnum):
 class Sealed:
     """One thing as it is stored: an account's tokens, an email or a dead letter."""
 
-    kind: Kind
+    kind: SealedKind
     #: The account, the email or the letter.
     name: str
     #: Each sealed value of it, with its place, by its field.
@@ -66,7 +66,7 @@ class Sealed:
 
 def sealed_values(ledger: Ledger) -> Iterator[list[Sealed]]:
     """Everything sealed, in steps like those of `accounts`, which come last."""
-    for kind in (Kind.TOMBSTONES, Kind.ROOMS, Kind.ADDRESSES):
+    for kind in (SealedKind.TOMBSTONES, SealedKind.ROOMS, SealedKind.ADDRESSES):
         key = cast("bytes | None", ledger.redis.hget(ledger.keys.about, kind.value))
         if key is not None:
             yield [Sealed(kind, "", {kind.value: (key, place_of_kept_key(kind.value))})]
@@ -109,7 +109,7 @@ def _settle(ledger: Ledger, each: Sealed, done: Counter[str]) -> bool:
     elif fit is not Fit.CURRENT:
         if not _replace(ledger, each):
             # Anything else is gone: only credentials are held, or change.
-            return each.kind is not Kind.CREDENTIALS
+            return each.kind is not SealedKind.CREDENTIALS
         done[each.kind] += 1
     return True
 
@@ -122,8 +122,8 @@ def _replace(ledger: Ledger, each: Sealed) -> bool:
     }
     if each.letter is not None:
         return _replace_letter(ledger, each.name, {**each.letter, **resealed})
-    key = {Kind.CREDENTIALS: ledger.keys.account, Kind.MAILS: ledger.keys.mail}.get(each.kind)
-    sub = each.name if each.kind is Kind.CREDENTIALS else ""
+    key = {SealedKind.CREDENTIALS: ledger.keys.account, SealedKind.MAILS: ledger.keys.mail}.get(each.kind)
+    sub = each.name if each.kind is SealedKind.CREDENTIALS else ""
     where = key(each.name) if key else ledger.keys.about
     done = [
         ledger.run("replace_sealed", where, field, fingerprint(each.values[field][0]), value, sub)
@@ -153,7 +153,7 @@ def _credentials(ledger: Ledger, subs: list[str]) -> list[Sealed]:
     accounts = map(ledger.keys.account, subs)
     found = of_each(ledger.redis, accounts, lambda pipe, key: pipe.hget(key, "credentials"))
     return [
-        Sealed(Kind.CREDENTIALS, sub, {"credentials": (value, place_of_credentials(sub))})
+        Sealed(SealedKind.CREDENTIALS, sub, {"credentials": (value, place_of_credentials(sub))})
         for sub, value in zip(subs, found, strict=True)
         if value is not None
     ]
@@ -167,7 +167,7 @@ def _mails(ledger: Ledger, ids: list[str]) -> list[Sealed]:
             values = {"message": (message, place_of_mail(mail_id, sub.decode()))}
             if parts is not None:
                 values["parts"] = parts, place_of_parts(mail_id, sub.decode())
-            mails.append(Sealed(Kind.MAILS, mail_id, values))
+            mails.append(Sealed(SealedKind.MAILS, mail_id, values))
     return mails
 
 
@@ -192,4 +192,4 @@ def _letter(entry: tuple[bytes, dict[bytes, bytes]]) -> Sealed | None:
         }
     except (KeyError, TypeError, ValueError, msgpack.UnpackException):
         return None
-    return Sealed(Kind.LETTERS, letter_id.decode(), values, packed) if values else None
+    return Sealed(SealedKind.LETTERS, letter_id.decode(), values, packed) if values else None

@@ -159,7 +159,7 @@ _DAILY = {
 
 
 @dataclass(frozen=True, slots=True)
-class Meeting:
+class CountedMeeting:
     link: Link
     #: What stood in the way last; `generating` if nothing did.
     cause: Cause
@@ -222,14 +222,14 @@ def _provider(name: str) -> str:
     return re.sub(r"[^a-z0-9_.-]", "_", name.lower())[:40]
 
 
-def _meeting(name: str) -> Meeting | None:
+def _meeting(name: str) -> CountedMeeting | None:
     """The meeting of a day's name; None if a newer version wrote it, or it is not one."""
     found = _NAME.fullmatch(name)
     if found is None or not 0 < int(found[2]) < len(CAUSES):
         return None
     links, deeds = ({letter: word for word, letter in each.items()} for each in (_LINKS, _DONE))
     cause = cast("Cause", CAUSES[int(found[2])])
-    return Meeting(Link(links[found[1]]), cause, Done(deeds[found[3]]), found[4])
+    return CountedMeeting(Link(links[found[1]]), cause, Done(deeds[found[3]]), found[4])
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +237,7 @@ class Day:
     """The meetings that start on one day, in UTC, and what the fleet did on it."""
 
     date: date
-    meetings: Mapping[Meeting, int] = field(default_factory=dict)
+    meetings: Mapping[CountedMeeting, int] = field(default_factory=dict)
     #: How long the links of those with one took, by bucket of `SETTLES`.
     took: Mapping[int, int] = field(default_factory=dict)
     #: `DEEDS`: calls to Cronofy, emails sent, users asked to connect something, those who did.

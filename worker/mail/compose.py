@@ -46,7 +46,7 @@ class ReportEmail:
 
 
 @dataclass(frozen=True, slots=True)
-class Affected:
+class AffectedEvent:
     """One event of an incident, and what is known about it."""
 
     meeting: Meeting
@@ -96,7 +96,7 @@ class IncidentEmail:
     events: int  #: how many there are; of one that is over, how many there were
     accounts: int
     acknowledged: int
-    affected: tuple[Affected, ...]  #: the soonest first, not all of many
+    affected: tuple[AffectedEvent, ...]  #: the soonest first, not all of many
     removed: tuple[RemovedProfile, ...] = ()
     client_id: str = ""
     link: str | None = field(default=None, repr=False)  #: a secret: who has it may decide

@@ -83,7 +83,7 @@ class Asking(ABC):
         self._http.close()
 
 
-class Stored(Asking):
+class WithLedger(Asking):
     """With the tokens that the ledger has; the account is held for each call only, not between them."""
 
     def __init__(self, services: Services, sub: str) -> None:

@@ -25,7 +25,7 @@ class CannotProbe(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class SurveyedAccount:
     """The account as its UserInfo describes it."""
 
     reply: Reply
@@ -67,7 +67,7 @@ class Survey:
         }
 
 
-def open_account(asking: Asking, sub: str) -> Account:
+def open_account(asking: Asking, sub: str) -> SurveyedAccount:
     """The account's UserInfo; CannotProbe if it is not this account's own."""
     reply = ask(asking, "GET", "/v1/userinfo")
     try:
@@ -86,11 +86,13 @@ def open_account(asking: Asking, sub: str) -> Account:
         and not each.get("calendar_deleted")
     ]
     usable.sort(key=lambda each: not each.get("calendar_primary"))
-    return Account(reply, {each["calendar_id"]: str(each.get("calendar_name"))[:80] for each in usable})
+    return SurveyedAccount(
+        reply, {each["calendar_id"]: str(each.get("calendar_name"))[:80] for each in usable}
+    )
 
 
 def survey_reads(
-    asking: Asking, sub: str, account: Account, calendar_id: str | None, today: date
+    asking: Asking, sub: str, account: SurveyedAccount, calendar_id: str | None, today: date
 ) -> tuple[Survey, Mapping[str, Reply]]:
     """What reads, and writes that can make nothing, tell; and the replies."""
     replies = {"userinfo": account.reply, **ask_reads(asking, today)}

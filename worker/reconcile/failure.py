@@ -79,7 +79,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class Selected:
     """The events of a lease that a look is for, and the others it only checks for news."""
 
     due: tuple[Stored, ...]
@@ -88,7 +88,7 @@ class Chosen:
     alone: bool = False
 
 
-def choose(lease: Lease, forced: Collection[EventKey] = ()) -> Chosen:
+def choose(lease: Lease, forced: Collection[EventKey] = ()) -> Selected:
     """The due (or `forced`) events to look at together, or the first one to look at alone."""
     looked_at = [s for s in lease.events if s.event.parked is None]
     wanted = [s for s in looked_at if s.event.key in forced or _is_due(s.event, lease.now)]
@@ -96,11 +96,11 @@ def choose(lease: Lease, forced: Collection[EventKey] = ()) -> Chosen:
     asked = [s for s in single if s.event.key in forced]
     due = tuple(s for s in wanted if not _is_single(s))
     if asked and not any(s.event.key in forced for s in due):
-        return Chosen((asked[0],), alone=True)
+        return Selected((asked[0],), alone=True)
     if due:
         taken = {s.event.key for s in due}
-        return Chosen(due, tuple(s for s in looked_at if not _is_single(s) and s.event.key not in taken))
-    return Chosen(tuple(single[:1]), alone=bool(single))
+        return Selected(due, tuple(s for s in looked_at if not _is_single(s) and s.event.key not in taken))
+    return Selected(tuple(single[:1]), alone=bool(single))
 
 
 def is_alone(lease: Lease) -> bool:

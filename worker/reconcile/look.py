@@ -40,9 +40,9 @@ from worker.reconcile.channel_check import Channels
 from worker.reconcile.emails import Emails
 from worker.reconcile.episodes import connect_key
 from worker.reconcile.failure import (
-    Chosen,
     Failure,
     Failures,
+    Selected,
     choose,
     is_from_outside,
     singled_out,
@@ -114,7 +114,7 @@ class _Work:
     """The state of a look between its read and its commit."""
 
     lease: Lease
-    chosen: Chosen
+    chosen: Selected
     readings: Readings
     judged: list[Judged] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
@@ -171,7 +171,7 @@ class Looker:
         except Exception as error:
             return self._failed_as_a_whole(lease, chosen, error)
 
-    def _look(self, lease: Lease, chosen: Chosen, *, force_read: bool, urgent: bool) -> LookResult:
+    def _look(self, lease: Lease, chosen: Selected, *, force_read: bool, urgent: bool) -> LookResult:
         at_hand = any(is_at_hand(s.event.starts_at, lease.now, self.policy) for s in chosen.due)
         urgent = urgent or at_hand
         plan = self._plan(lease, chosen.due, force_read=force_read or at_hand)
@@ -436,7 +436,7 @@ class Looker:
         log_verdicts(lease.sub, verdicts, committed)
         return LookResult()
 
-    def _failed_as_a_whole(self, lease: Lease, chosen: Chosen, error: Exception) -> LookResult:
+    def _failed_as_a_whole(self, lease: Lease, chosen: Selected, error: Exception) -> LookResult:
         """Handle an error that no single event's guard caught."""
         # The look may have written its events before it failed.
         keys = {stored.event.key for stored in chosen.due}
@@ -513,7 +513,7 @@ class Looker:
         plan = self._plan(lease, [stored], force_read=True)
         with self.cronofy.session(lease.account, plan.calls, urgent=True) as session:
             try:
-                readings = self._observe(session, lease, Chosen((stored,)), plan)
+                readings = self._observe(session, lease, Selected((stored,)), plan)
             except ACCOUNT_REFUSED as error:
                 owed = isinstance(error, TokenNeeded)
                 refused = TokenOwed(found_useless(lease).since) if owed else Unauthorized(error.reason)
@@ -536,7 +536,7 @@ class Looker:
             asked=bool(lease.account.connects),
         )
 
-    def _observe(self, session: Session, lease: Lease, chosen: Chosen, plan: ReadingPlan) -> Readings:
+    def _observe(self, session: Session, lease: Lease, chosen: Selected, plan: ReadingPlan) -> Readings:
         due, others = ([stored.event for stored in part] for part in (chosen.due, chosen.others))
         past = [stored.event.key for stored in lease.past]
         return observe(session, due, others, plan, lease.now, past)

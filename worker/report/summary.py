@@ -11,7 +11,7 @@ from typing import Any
 from redis import Redis
 
 from worker.ledger.keys import Keys
-from worker.ledger.tallies import DEEDS, SETTLES, Day, Done, Link, Meeting, read_days
+from worker.ledger.tallies import DEEDS, SETTLES, CountedMeeting, Day, Done, Link, read_days
 from worker.wording import spoken
 
 #: What we did, for people.
@@ -115,7 +115,7 @@ class Report:
             ],
         }
 
-    def _by(self, name: Callable[[Meeting], str]) -> tuple[Row, ...]:
+    def _by(self, name: Callable[[CountedMeeting], str]) -> tuple[Row, ...]:
         rows: dict[str, Counter[Link]] = {}
         for day in self.days:
             for meeting, number in day.meetings.items():

@@ -26,7 +26,7 @@ BUSY = "Another look at this account is in progress. Nothing was chosen; please 
 log = structlog.get_logger()
 
 
-class Refused(Exception):
+class ChoiceRefused(Exception):
     """The choice cannot stand; the argument says why, and what could be chosen follows."""
 
     def __init__(self, reason: str, possible: Sequence[str] = (), profiles: Profiles | None = None) -> None:
@@ -45,7 +45,7 @@ class Options:
 
 
 def options(services: Services, sub: str, profile_id: str) -> Options:
-    """What may be chosen in place of this profile; asks Cronofy. Raises Refused if there is no choice."""
+    """What may be chosen in place of this profile; asks Cronofy. ChoiceRefused if there is no choice."""
     with _leased(services, sub) as lease:
         profiles = _profiles(services, lease, profile_id)
         services.ledger.release(lease)
@@ -54,7 +54,7 @@ def options(services: Services, sub: str, profile_id: str) -> Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedChoice:
     """What a person wants: another profile in place of a removed one, or their choice taken back."""
 
     sub: str
@@ -66,7 +66,7 @@ class Wanted:
     by: str = SOMEONE
 
 
-def choose_profile(services: Services, wanted: Wanted) -> dict[str, Any]:
+def choose_profile(services: Services, wanted: WantedChoice) -> dict[str, Any]:
     """Keep the choice, and look at the events that it is for; returns the task's result.
 
     If it is taken back they are due, and what was already set stays.
@@ -78,11 +78,11 @@ def choose_profile(services: Services, wanted: Wanted) -> dict[str, Any]:
                 profiles = _profiles(services, leased, wanted.profile_id)
                 possible = possible_choices(profiles, wanted.event[0] if wanted.event else None)
                 if to not in possible:
-                    raise Refused(_why_not(to, profiles), possible, profiles)
+                    raise ChoiceRefused(_why_not(to, profiles), possible, profiles)
             elif not any(_is_about(choice, wanted) for choice in leased.account.choices):
-                raise Refused("There is no such choice to withdraw.")
+                raise ChoiceRefused("There is no such choice to withdraw.")
             lease = _keep(ledger, leased, wanted)
-    except Refused as refused:
+    except ChoiceRefused as refused:
         log.info("choice.refused", sub=wanted.sub, profile_id=wanted.profile_id, reason=refused.reason)
         return {"chosen": False, "reason": refused.reason, "possible": refused.possible, "diagnoses": []}
     keys = [stored.event.key for stored in _affected(lease, wanted.profile_id, wanted.event)]
@@ -96,16 +96,16 @@ def choose_profile(services: Services, wanted: Wanted) -> dict[str, Any]:
     return {"chosen": to is not None, "reason": failure, "possible": [], "diagnoses": diagnoses}
 
 
-def keep_choice(services: Services, wanted: Wanted, patience: timedelta) -> None:
+def keep_choice(services: Services, wanted: WantedChoice, patience: timedelta) -> None:
     """Keep a choice without asking Cronofy; the events that it is for are due, and looked at in their turn.
 
-    Raises Refused if the account cannot be looked at, or a look holds it for longer than `patience`.
+    Raises ChoiceRefused if the account cannot be looked at, or a look holds it for longer than `patience`.
     """
     with _leased(services, wanted.sub, patience) as lease:
         _keep(services.ledger, lease, wanted, done=True)
 
 
-def _keep(ledger: Ledger, lease: Lease, wanted: Wanted, *, done: bool = False) -> Lease:
+def _keep(ledger: Ledger, lease: Lease, wanted: WantedChoice, *, done: bool = False) -> Lease:
     """Write the choice, or that it is taken back, and note it in the events' history.
 
     The lease goes on; if this is `done` it ends, and the events are due.
@@ -143,12 +143,12 @@ def _leased(services: Services, sub: str, patience: timedelta | None = None) -> 
     """The account's lease, which is given back if the block fails, whatever it raises."""
     account = services.ledger.account(sub)
     if account.credentials is None:
-        raise Refused("This account is not connected, so nothing can be chosen for it.")
+        raise ChoiceRefused("This account is not connected, so nothing can be chosen for it.")
     if account.lost:
-        raise Refused("Cronofy refuses this account. Once it is connected again, a choice can be made.")
+        raise ChoiceRefused("Cronofy refuses this account. Once it is connected again, a choice can be made.")
     lease = acquire(services, sub, patience)
     if lease is None:
-        raise Refused(BUSY)
+        raise ChoiceRefused(BUSY)
     try:
         yield lease
     except BaseException:
@@ -158,14 +158,14 @@ def _leased(services: Services, sub: str, patience: timedelta | None = None) -> 
 
 
 def _profiles(services: Services, lease: Lease, removed: str) -> Profiles:
-    """The account's profiles, as Cronofy lists them now; Refused if this one is still among them."""
+    """The account's profiles, as Cronofy lists them now; ChoiceRefused if this one is still among them."""
     try:
         with services.looker.cronofy.session(lease.account, urgent=True) as session:
             profiles = session.userinfo().profiles
     except CronofyError as error:
-        raise Refused(f"Cronofy could not be asked: {error.reason} Nothing was chosen.") from None
+        raise ChoiceRefused(f"Cronofy could not be asked: {error.reason} Nothing was chosen.") from None
     if profiles.conferencing_profile(removed):
-        raise Refused(f"The profile {removed} was not removed: Cronofy lists it.")
+        raise ChoiceRefused(f"The profile {removed} was not removed: Cronofy lists it.")
     return profiles
 
 
@@ -186,7 +186,7 @@ def _affected(lease: Lease, profile_id: str, event: tuple[str, str] | None) -> l
     ]
 
 
-def _is_about(choice: Choice, wanted: Wanted) -> bool:
+def _is_about(choice: Choice, wanted: WantedChoice) -> bool:
     return (choice.profile_id, choice.event) == (wanted.profile_id, wanted.event)
 
 

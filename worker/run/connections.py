@@ -22,7 +22,7 @@ from worker.run.looks import acquire, reconcile_account
 log = structlog.get_logger()
 
 
-class Said(StrEnum):
+class PageNote(StrEnum):
     """What the page is told besides the address."""
 
     #: There is nothing left to connect.
@@ -47,11 +47,11 @@ def authorize_connection(
     if services.ledger.now() > until:
         return
     account, key = services.ledger.account(sub), key_of_service(provider_name)
-    lease, answer = None, {"said": str(Said.LATER)}
+    lease, answer = None, {"said": str(PageNote.LATER)}
     if account.lost or account.credentials is None:
-        answer = {"said": Said.NO_ACCESS}
+        answer = {"said": PageNote.NO_ACCESS}
     elif key not in account.connects:
-        answer = {"said": Said.CONNECTED}
+        answer = {"said": PageNote.CONNECTED}
     elif services.settings.webhook_url is not None and not services.settings.dry_run:
         lease = acquire(services, sub)
     try:
@@ -62,14 +62,14 @@ def authorize_connection(
     except CronofyError as error:
         log.warning("connect.put_off", sub=sub, reason=error.reason, status=error.status)
         if isinstance(error, Refused) and not isinstance(error, ACCOUNT_REFUSED):
-            answer = {"said": Said.REFUSED}
+            answer = {"said": PageNote.REFUSED}
     finally:
         # Whatever was committed ended the lease already.
         if lease:
             with suppress(Exception):
                 services.ledger.release(lease)
         answers.give(answer_id, answer)
-    if lease and answer.get("said") == Said.CONNECTED:
+    if lease and answer.get("said") == PageNote.CONNECTED:
         reconcile_account(services, sub)
 
 
@@ -90,17 +90,17 @@ def _asked(services: Services, lease: Lease, provider_name: str) -> dict[str, st
     account, looker, key = lease.account, services.looker, key_of_service(provider_name)
     episode = account.connects.get(key)
     if episode is None:
-        return {"said": Said.CONNECTED}
+        return {"said": PageNote.CONNECTED}
     with looker.cronofy.session(account, 2, urgent=True) as session:
         if key in arrived(account.connects, session.userinfo().profiles):
-            return {"said": Said.CONNECTED}
+            return {"said": PageNote.CONNECTED}
         address = session.authorize_conferencing(
             provider_name, origin_of(services.settings.webhook_url or "") + DONE
         )
     refused = looker.rules.refusal(address)
     if refused:
         log.error("connect.refused", sub=lease.sub, reason=refused.replace("relink", "connect"))
-        return {"said": Said.REFUSED}
+        return {"said": PageNote.REFUSED}
     followed = replace(episode, followed_at=to_ms(lease.now))
     services.ledger.commit(lease, Change(connects={**account.connects, key: followed}))
     log.info("connect.followed", sub=lease.sub, provider_name=provider_name)

@@ -17,7 +17,7 @@ from worker.bootstrap import Services
 from worker.ledger.incidents import Incident
 from worker.ledger.ledger import Ledger
 from worker.mail.compose import Candidate, RemovedProfile
-from worker.run.choices import Refused, Wanted, keep_choice
+from worker.run.choices import ChoiceRefused, WantedChoice, keep_choice
 from worker.run.incidents import members, removed_profiles
 from worker.wording import amount
 
@@ -95,11 +95,11 @@ def carry_out(
         if end is not None and time.monotonic() > end:
             unfinished = True
             break
-        wanted = Wanted(removed.sub, removed.profile_id, candidate.to_profile_id, None, by)
+        wanted = WantedChoice(removed.sub, removed.profile_id, candidate.to_profile_id, None, by)
         try:
             keep_choice(services, wanted, PATIENCE)
             done += 1
-        except Refused as refused:
+        except ChoiceRefused as refused:
             failed.append((removed, refused.reason))
     if done:
         tos = sorted({each.provider_name or each.to_profile_id for _, each in plan.chosen})

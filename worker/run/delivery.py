@@ -23,7 +23,7 @@ from worker.mail.compose import read_back, recipient_of
 from worker.mail.handover import kind_of, letter_of, owed_by
 from worker.mail.smtp import MailError
 from worker.ways.letters import Publish, Way, by_task, by_url
-from worker.ways.notify import TOLD, Notifier, notice_of
+from worker.ways.notify import TOLD, Notifier, message_of
 from worker.ways.signed_post import NotTaken
 
 #: How long one task sends emails; the rest wait for the next wake-up.
@@ -177,7 +177,7 @@ def notify_operators(services: Services) -> int:
         posts = _notices(services, notifier)
 
         def send(post: Post, notifier: Notifier = notifier) -> None:
-            notifier.send(notice_of(post.outcome, settings.board_url))
+            notifier.send(message_of(post.outcome, settings.board_url))
 
         with structlog.contextvars.bound_contextvars(service=notifier.service):
             # One that does not answer leaves time for the others.

@@ -13,7 +13,7 @@ from worker.ledger.incidents import Incident
 from worker.ledger.ledger import Ledger
 from worker.ledger.lists import Listed, Wanted, incident_list
 from worker.ledger.records import MOMENTS, TOLD, UNREAD, Account, TrackedEvent, began, from_ms, run_of
-from worker.mail.compose import Affected, Candidate, RemovedProfile
+from worker.mail.compose import AffectedEvent, Candidate, RemovedProfile
 from worker.reconcile.emails import meeting_of
 
 #: How many of an incident's events are read to tell of it; all are counted.
@@ -26,7 +26,7 @@ _CAUSES = frozenset(cause.value for cause in Cause)
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class IncidentSize:
     """How large an incident is now."""
 
     events: int
@@ -37,17 +37,17 @@ class Figures:
     whole_fleet: bool = False
 
 
-def figures(ledger: Ledger, incident: Incident, counted: int = COUNTED) -> Figures:
+def figures(ledger: Ledger, incident: Incident, counted: int = COUNTED) -> IncidentSize:
     """Count an incident's events and accounts; of more than `counted` events at least that many accounts."""
     if incident.is_of_fleet:
-        return Figures(0, 0, None, whole_fleet=incident.group in ledger.outages())
+        return IncidentSize(0, 0, None, whole_fleet=incident.group in ledger.outages())
     if incident.is_damaged:
-        return Figures(incident.total, 0, None)
+        return IncidentSize(incident.total, 0, None)
     name = incident_list(incident.incident_id)
     places = ledger.lists.places(name, counted)
     soonest = places[0][1] if places else _FAR
     accounts = len({sub for sub, _ in places})
-    return Figures(ledger.lists.size(name), accounts, from_ms(soonest) if soonest < _FAR else None)
+    return IncidentSize(ledger.lists.size(name), accounts, from_ms(soonest) if soonest < _FAR else None)
 
 
 def members(ledger: Ledger, incident: Incident, most: int = READ) -> list[Listed]:
@@ -75,11 +75,11 @@ def removed_profiles(
     return tuple(_removed(account_of(sub), pid, events) for (sub, pid), events in found.items())
 
 
-def affected(listed: Listed, account: Account) -> Affected:
+def affected(listed: Listed, account: Account) -> AffectedEvent:
     """One of its events as an email shows it."""
     event = listed.event
     event_uid = event.seen.get("event_uid")
-    return Affected(
+    return AffectedEvent(
         meeting=meeting_of(event),
         sub=listed.sub,
         account_email=account.email,

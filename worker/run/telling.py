@@ -14,9 +14,9 @@ from worker.bootstrap import Services
 from worker.ledger.incidents import Incident
 from worker.ledger.leases import Mail
 from worker.ledger.outcomes import Outcome, OutcomeType
-from worker.mail.compose import LISTED_AFFECTED, Affected, IncidentEmail, RemovedProfile
+from worker.mail.compose import LISTED_AFFECTED, AffectedEvent, IncidentEmail, RemovedProfile
 from worker.mail.decision_links import decision_url
-from worker.run.incidents import Figures, affected, figures, members, removed_profiles
+from worker.run.incidents import IncidentSize, affected, figures, members, removed_profiles
 
 #: How often an incident that was told is seen to: older versions remove events without noting it.
 AGAIN = timedelta(hours=1)
@@ -82,7 +82,7 @@ def _later(services: Services, incident: Incident, wait: timedelta) -> bool:
     return False
 
 
-def _closed(services: Services, incident: Incident, size: Figures, now: datetime) -> bool:
+def _closed(services: Services, incident: Incident, size: IncidentSize, now: datetime) -> bool:
     """Close it; whoever was told that it opened is told that it is over."""
     mail = None
     if incident.mailed and not incident.is_damaged:
@@ -100,9 +100,9 @@ def _closed(services: Services, incident: Incident, size: Figures, now: datetime
 def _mail(
     services: Services,
     incident: Incident,
-    size: Figures,
+    size: IncidentSize,
     now: datetime,
-    shown: tuple[Affected, ...] = (),
+    shown: tuple[AffectedEvent, ...] = (),
     removed: tuple[RemovedProfile, ...] = (),
     *,
     is_over: bool = False,

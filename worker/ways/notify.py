@@ -22,7 +22,7 @@ TOLD = frozenset({OutcomeType.INCIDENT_OPENED.value, OutcomeType.INCIDENT_CLOSED
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class IncidentMessage:
     """What operators are told about an incident; nothing that anybody wrote, and no link that decides."""
 
     #: The same when it opens and when it is over: some services know by it which of their alerts to close.
@@ -31,8 +31,8 @@ class Notice:
     is_over: bool
 
 
-def notice_of(outcome: Mapping[str, Any], board_url: str | None) -> Notice:
-    """The notice for an outcome of `TOLD` (contract JSON)."""
+def message_of(outcome: Mapping[str, Any], board_url: str | None) -> IncidentMessage:
+    """The message for an outcome of `TOLD` (contract JSON)."""
     detail = outcome["detail"]
     incident, kind, events = detail["incident"], detail["reason"], detail["events"]
     title = f"Conferencing: {headline(kind, detail['provider_name'])} (incident {incident})"
@@ -41,7 +41,7 @@ def notice_of(outcome: Mapping[str, Any], board_url: str | None) -> Notice:
         lines = [f"Over: {'looks are made again' if kind in FLEET else over}."]
         if detail["acknowledged"]:
             lines.append(f"{detail['acknowledged']:,} of them somebody acknowledged.")
-        return Notice(title, "\n".join(lines), is_over=True)
+        return IncidentMessage(title, "\n".join(lines), is_over=True)
     of = f" of {amount(detail['accounts'], 'account')}" if detail["accounts"] else ""
     if kind in FLEET:
         lines = ["No meeting is looked at for now.", advice_on(kind), "reconciler status"]
@@ -51,7 +51,7 @@ def notice_of(outcome: Mapping[str, Any], board_url: str | None) -> Notice:
         lines.append(f"reconciler list --incident {incident}")
     if board_url:
         lines.append(f"{board_url.rstrip('/')}/incidents/{quote(incident, safe='')}")
-    return Notice(title, "\n".join(line for line in lines if line), is_over=False)
+    return IncidentMessage(title, "\n".join(line for line in lines if line), is_over=False)
 
 
 class Notifier:
@@ -86,11 +86,11 @@ class Notifier:
         #: What its outcomes are kept under.
         self.key = fingerprint(url.encode())[:12]
 
-    def send(self, notice: Notice) -> None:
+    def send(self, message: IncidentMessage) -> None:
         """Tell it; NotTaken if that failed."""
         try:
             done = self._apprise.notify(
-                body=notice.body, title=notice.title, notify_type=self._types[notice.is_over]
+                body=message.body, title=message.title, notify_type=self._types[message.is_over]
             )
         except Exception as error:
             # Of a plugin of Apprise's; what it says may quote the address.

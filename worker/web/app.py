@@ -15,7 +15,7 @@ from worker.web.access import Access
 from worker.web.board.board import Board
 from worker.web.board.deciding import Deciding
 from worker.web.board.sign_in import SignIn
-from worker.web.connecting.connecting import Connecting
+from worker.web.connecting.connecting import ConnectPages
 from worker.web.crowd import Crowd
 from worker.web.headers import HEADERS, Headers
 from worker.web.metrics import Metrics
@@ -35,7 +35,7 @@ def build_app(settings: Settings) -> Starlette:
     access = Access(settings)
     webhook, probes, metrics = Webhook(settings, publisher), Probes(settings), Metrics(settings, access)
     deciding = Deciding(settings, publisher)
-    board, connecting = Board(settings, access, publisher), Connecting(settings, publisher)
+    board, connecting = Board(settings, access, publisher), ConnectPages(settings, publisher)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

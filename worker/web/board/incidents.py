@@ -13,7 +13,7 @@ from worker.ledger.lists import Listed
 from worker.mail.advice import advice_on, headline
 from worker.mail.compose import RemovedProfile
 from worker.run.deciding import SAME_PROVIDER
-from worker.run.incidents import Figures, figures, members, removed_profiles
+from worker.run.incidents import IncidentSize, figures, members, removed_profiles
 from worker.web.board.listing import Cell, Table, To
 from worker.web.board.urls import incident_url
 
@@ -37,7 +37,7 @@ class IncidentPage:
     """One incident."""
 
     incident: Incident
-    size: Figures
+    size: IncidentSize
     what: str
     advice: str
     #: The soonest of its events.
@@ -62,7 +62,7 @@ def read_incidents(ledger: Ledger) -> Table:
     return Table(headings, rows, "None: nothing needs a person.")
 
 
-def _row(incident: Incident, size: Figures) -> tuple[Cell, ...]:
+def _row(incident: Incident, size: IncidentSize) -> tuple[Cell, ...]:
     return (
         To(incident_url(incident.incident_id), headline(incident.kind, incident.provider)),
         size.events,

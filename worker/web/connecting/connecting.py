@@ -29,7 +29,7 @@ from worker.ledger.vault import VaultError
 from worker.mail.connect_links import DONE, PATH, ConnectLink, read_link
 from worker.mail.language import N_, first_spoken
 from worker.reconcile.episodes import key_of_service
-from worker.run.connections import Said
+from worker.run.connections import PageNote
 from worker.web.headers import HEADERS
 from worker.web.ledger_pool import PATIENCE, LedgerPool
 from worker.web.publisher import Publisher
@@ -62,22 +62,22 @@ _SAID: Final = {
         N_("This link is too old"),
         N_("If your meetings still have no link, a newer email has a newer one."),
     ),
-    Said.CONNECTED: (
+    PageNote.CONNECTED: (
         200,
         N_("Nothing is left to do"),
         N_("%(service)s is not needed any more, or is connected already."),
     ),
-    Said.NO_ACCESS: (
+    PageNote.NO_ACCESS: (
         409,
         N_("Your calendar is not connected"),
         N_("Please connect your calendar to the application again first."),
     ),
-    Said.LATER: (
+    PageNote.LATER: (
         503,
         N_("Please try again"),
         N_("This did not work just now. Go back, and try again in a minute."),
     ),
-    Said.REFUSED: (
+    PageNote.REFUSED: (
         502,
         N_("This cannot be connected here"),
         N_("%(service)s cannot be connected this way. Please connect it in the application itself."),
@@ -92,7 +92,7 @@ _SAID: Final = {
 log = structlog.get_logger()
 
 
-class Connecting:
+class ConnectPages:
     """Answers users who follow our links."""
 
     def __init__(self, settings: Settings, publisher: Publisher) -> None:
@@ -140,7 +140,7 @@ class Connecting:
             why = await self._reading.run(self._why_not, link)
         except RedisError as error:
             log.warning("connect.unreadable", reason=type(error).__name__)
-            why = Said.LATER
+            why = PageNote.LATER
         if why:
             return self._said(why, link)
         if request.method != "POST":
@@ -186,8 +186,8 @@ class Connecting:
             return "old"
         account = self._ledger.account(link.sub)
         if account.lost or account.credentials is None:
-            return Said.NO_ACCESS
-        return "" if key_of_service(link.provider_name) in account.connects else Said.CONNECTED
+            return PageNote.NO_ACCESS
+        return "" if key_of_service(link.provider_name) in account.connects else PageNote.CONNECTED
 
     async def _address(self, link: ConnectLink) -> dict[str, str]:
         """What a worker says: the address, or why there is none."""
@@ -207,7 +207,7 @@ class Connecting:
         except (RedisError, BrokerAway, VaultError) as error:
             log.warning("connect.put_off", sub=link.sub, reason=type(error).__name__)
             answer = None
-        return dict(answer or {"said": Said.LATER})
+        return dict(answer or {"said": PageNote.LATER})
 
     def _slot(self, link: ConnectLink) -> int | None:
         """Until when an answer is of use; None if its user asked just now."""
