@@ -20,7 +20,7 @@ from worker.ledger.lists import Wanted
 from worker.ledger.records import TrackedEvent
 from worker.mail.compose import read_back
 from worker.run import looks
-from worker.run.incidents import IncidentSize, figures
+from worker.run.incidents import IncidentSize, size_of
 from worker.run.telling import tell_incidents
 
 OPERATOR = "ops@example.org"
@@ -41,7 +41,7 @@ def only(ledger: Ledger) -> Incident:
 
 
 def size(ledger: Ledger, incident: Incident) -> tuple[int, int]:
-    found: IncidentSize = figures(ledger, incident)
+    found: IncidentSize = size_of(ledger, incident)
     return found.events, found.accounts
 
 

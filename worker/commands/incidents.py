@@ -16,7 +16,7 @@ from worker.ledger.incidents import Incident
 from worker.mail.advice import headline
 from worker.mail.compose import Candidate, RemovedProfile
 from worker.run.deciding import NOT_OPEN, Plan, carry_out, plan_for
-from worker.run.incidents import IncidentSize, figures
+from worker.run.incidents import IncidentSize, size_of
 from worker.wording import amount, provider, utc
 
 #: How many lines of each kind are shown.
@@ -28,7 +28,7 @@ SHOWN = 20
 def incidents(as_json: bool) -> None:
     """List the open incidents, the oldest first. Changes nothing."""
     with ledger_of_command() as ledger:
-        found = [(each, figures(ledger, each)) for each in ledger.incidents.open()]
+        found = [(each, size_of(ledger, each)) for each in ledger.incidents.open()]
     if as_json:
         click.echo(json_text({"incidents": [_as_json(*each) for each in found]}, indent=2))
         return

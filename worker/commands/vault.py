@@ -42,11 +42,8 @@ def reseal(as_json: bool) -> None:
 
         done = reseal_all(ledger, settings.lease, advance)
     shut, busy = done.pop("shut", 0), done.pop("busy", 0)
-    counts = {kind.value: done[kind] for kind in SealedKind} | {
-        "channels": channels,
-        "shut": shut,
-        "busy": busy,
-    }
+    counts = {kind.value: done[kind] for kind in SealedKind}
+    counts |= {"channels": channels, "shut": shut, "busy": busy}
     if as_json:
         click.echo(json_text(counts, indent=2))
     else:

@@ -56,7 +56,7 @@ class Vault:
 
     def seal(self, plain: bytes, *place: str) -> bytes:
         """Encrypt and sign for this place: its kind, then what tells it from others of its kind."""
-        return self._keys[0].seal(plain, _mark(self._keys[0], place))
+        return self._keys[0].seal(plain, _mark_of(self._keys[0], place))
 
     def open(self, sealed: bytes, *place: str) -> bytes:
         """Decrypt what was sealed for this place; raises VaultError if no key fits, or the place does not."""
@@ -66,14 +66,14 @@ class Vault:
                 "A stored secret cannot be read with any key in RECONCILER_VAULT_KEYS: "
                 "put back the key that was in use when it was stored."
             ) from None
-        if mark & BOUND and mark != _mark(key, place):
+        if not _belongs(key, mark, place):
             raise VaultError("A stored secret is not where it was sealed: somebody moved it within Redis.")
         return key.open(sealed)
 
     def fit(self, sealed: bytes, *place: str) -> Fit:
         """How a sealed value stands to the keys and to this place, without decrypting it."""
         key, mark = self._sealed_with(sealed)
-        if key is None or (mark & BOUND and mark != _mark(key, place)):
+        if key is None or not _belongs(key, mark, place):
             return Fit.SHUT
         if key is not self._keys[0]:
             return Fit.OLDER
@@ -94,9 +94,14 @@ class Vault:
         return next((plain for plain in found if plain is not None), None)
 
 
-def _mark(key: VaultKey, place: Sequence[str]) -> int:
+def _mark_of(key: VaultKey, place: Sequence[str]) -> int:
     """What stands for a place in a token's time."""
     return key.hash_of(place) | BOUND
+
+
+def _belongs(key: VaultKey, mark: int, place: Sequence[str]) -> bool:
+    """Whether what has this mark was sealed for this place, or by a release that bound nothing to one."""
+    return not mark & BOUND or mark == _mark_of(key, place)
 
 
 # The places that values are sealed for.

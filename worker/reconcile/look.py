@@ -319,11 +319,8 @@ class Looker:
         self, work: _Work, account: Account, profiles: Profiles, address: str | None, back: frozenset[str]
     ) -> RelinkPlan:
         """What the account's user is asked to connect, at this address, now that these profiles are back."""
-        asked = [
-            mail_id
-            for episode in (*account.memo.episodes.values(), *account.connects.values())
-            for mail_id in episode.mail_ids[-1:]
-        ]
+        episodes = [*account.memo.episodes.values(), *account.connects.values()]
+        asked = [mail_id for each in episodes for mail_id in each.mail_ids[-1:]]
         return plan_relinks(
             account,
             self._affected(work),

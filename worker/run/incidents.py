@@ -37,7 +37,7 @@ class IncidentSize:
     whole_fleet: bool = False
 
 
-def figures(ledger: Ledger, incident: Incident, counted: int = COUNTED) -> IncidentSize:
+def size_of(ledger: Ledger, incident: Incident, counted: int = COUNTED) -> IncidentSize:
     """Count an incident's events and accounts; of more than `counted` events at least that many accounts."""
     if incident.is_of_fleet:
         return IncidentSize(0, 0, None, whole_fleet=incident.group in ledger.outages())

@@ -16,7 +16,7 @@ from worker.ledger.leases import Mail
 from worker.ledger.outcomes import Outcome, OutcomeType
 from worker.mail.compose import LISTED_AFFECTED, AffectedEvent, IncidentEmail, RemovedProfile
 from worker.mail.decision_links import decision_url
-from worker.run.incidents import IncidentSize, affected, figures, members, removed_profiles
+from worker.run.incidents import IncidentSize, affected, members, removed_profiles, size_of
 
 #: How often an incident that was told is seen to: older versions remove events without noting it.
 AGAIN = timedelta(hours=1)
@@ -46,7 +46,7 @@ def _see_to(services: Services, incident: Incident, now: datetime) -> bool:
     ledger, digest = services.ledger, services.settings.escalation_digest
     # Reading its events drops those that are gone.
     listed = [] if incident.is_damaged or incident.is_of_fleet else members(ledger, incident)
-    size = figures(ledger, incident)
+    size = size_of(ledger, incident)
     if not (size.events or size.whole_fleet):
         over_at = (incident.emptied_at or now) + digest
         if incident.told_at is not None and now < over_at:

@@ -13,7 +13,7 @@ from worker.ledger.lists import Listed
 from worker.mail.advice import advice_on, headline
 from worker.mail.compose import RemovedProfile
 from worker.run.deciding import SAME_PROVIDER
-from worker.run.incidents import IncidentSize, figures, members, removed_profiles
+from worker.run.incidents import IncidentSize, members, removed_profiles, size_of
 from worker.web.board.listing import Cell, Table, To
 from worker.web.board.urls import incident_url
 
@@ -57,7 +57,7 @@ class IncidentPage:
 
 def read_incidents(ledger: Ledger) -> Table:
     """The open incidents, the oldest first."""
-    rows = [_row(each, figures(ledger, each, COUNTED)) for each in ledger.incidents.open()]
+    rows = [_row(each, size_of(ledger, each, COUNTED)) for each in ledger.incidents.open()]
     headings = ("incident", "events", "accounts", "the soonest (UTC)", "since (UTC)", "told (UTC)")
     return Table(headings, rows, "None: nothing needs a person.")
 
@@ -83,7 +83,7 @@ def read_incident(ledger: Ledger, incident_id: str) -> IncidentPage | None:
     removed = removed_profiles(listed, accounts.__getitem__)
     return IncidentPage(
         incident,
-        figures(ledger, incident, COUNTED),
+        size_of(ledger, incident, COUNTED),
         headline(incident.kind, incident.provider),
         advice_on(incident.kind),
         tuple(listed[:SHOWN]),
